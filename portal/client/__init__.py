@@ -1,0 +1,1 @@
+"""The portal's API from Python: what the commands use and what a user imports."""

@@ -1,0 +1,1 @@
+"""Fake but true: a tiny really-trained model and an Amber-sized synthetic run."""

@@ -1,0 +1,168 @@
+"""Errors raised on purpose; each class knows its HTTP status and a stable code.
+
+    PortalError
+    ├── NotFound            404   RunNotFound · StepNotRecorded · CheckpointNotFound · ChunkNotFound
+    │                             SeriesNotFound · FileNotCatalogued · FileMissing
+    ├── BadRequest          400   anything asked for in a way that cannot be answered
+    ├── RangeNotSatisfiable 416
+    ├── ManifestRefused     422   carries every fault of the manifest
+    ├── DataFault           422   stored bytes are not what the manifest says (bad line, id out of vocabulary, ...)
+    ├── OrderUnknown        409   the rows of a step cannot be named, and why
+    ├── IntegrityError      409   bytes do not match their digest
+    ├── TooLarge            413   a line, a file or a ratio beyond a limit
+    ├── Unavailable         503   a store or database that does not answer
+    └── UsageError          400   a command that was called wrongly (exit code 2)
+
+A message says what is wrong and where; ``remedy`` says what to do about it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+class PortalError(Exception):
+    """Something the portal says no to, in words a person can act on."""
+
+    status = 500
+    code = "internal"
+
+    def __init__(self, message: str, remedy: str = "", **extra: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.extra = extra
+        """Further members of the problem+json answer, e.g. ``nearest`` steps."""
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".strip()
+
+
+class NotFound(PortalError):
+    """What was asked for is not in the catalog."""
+
+    status = 404
+    code = "not-found"
+
+
+class RunNotFound(NotFound):
+    """No run of this name."""
+
+    code = "run-not-found"
+
+
+class StepNotRecorded(NotFound):
+    """The run has no such step; ``nearest`` names steps it has."""
+
+    code = "step-not-recorded"
+
+
+class CheckpointNotFound(NotFound):
+    """No checkpoint of this step or label; ``nearest`` names those around it."""
+
+    code = "checkpoint-not-found"
+
+
+class ChunkNotFound(NotFound):
+    """The run has no chunk of this name."""
+
+    code = "chunk-not-found"
+
+
+class SeriesNotFound(NotFound):
+    """The run has no metric series of this name."""
+
+    code = "series-not-found"
+
+
+class FileNotCatalogued(NotFound):
+    """No file with this hash or path is in the catalog."""
+
+    code = "file-not-catalogued"
+
+
+class FileMissing(NotFound):
+    """A catalogued file is not where its location says."""
+
+    code = "file-missing"
+
+
+class BadRequest(PortalError):
+    """The question itself is wrong."""
+
+    status = 400
+    code = "bad-request"
+
+
+class UsageError(BadRequest):
+    """A command was called with arguments it cannot use."""
+
+    code = "usage"
+
+
+class RangeNotSatisfiable(PortalError):
+    """The byte range lies outside the file."""
+
+    status = 416
+    code = "range-not-satisfiable"
+
+
+class TooLarge(PortalError):
+    """Beyond a stated limit."""
+
+    status = 413
+    code = "too-large"
+
+
+class DataFault(PortalError):
+    """Stored data is not what its format or the manifest says."""
+
+    status = 422
+    code = "data-fault"
+
+
+class OrderUnknown(PortalError):
+    """The data order does not say which rows this step read."""
+
+    status = 409
+    code = "order-unknown"
+
+
+class IntegrityError(PortalError):
+    """Bytes do not match the digest they were published under."""
+
+    status = 409
+    code = "integrity"
+
+
+class Unavailable(PortalError):
+    """A store or the database does not answer."""
+
+    status = 503
+    code = "unavailable"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a manifest or a release folder."""
+
+    where: str
+    """Path inside the document or folder, e.g. ``checkpoints[3].step``."""
+    what: str
+    remedy: str
+
+
+class ManifestRefused(PortalError):
+    """A manifest (or the folder it describes) has faults; all of them are in ``faults``."""
+
+    status = 422
+    code = "manifest-refused"
+
+    def __init__(self, source: str, faults: list[Fault]) -> None:
+        plural = "fault" if len(faults) == 1 else "faults"
+        super().__init__(
+            f"{source} has {len(faults)} {plural}; nothing was published.",
+            faults=[{"where": f.where, "what": f.what, "remedy": f.remedy} for f in faults],
+        )
+        self.faults = faults

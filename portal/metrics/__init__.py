@@ -1,0 +1,1 @@
+"""Numbers by step: columnar series, min-max buckets, ingest of the files runs publish."""

@@ -1,0 +1,1 @@
+"""Is it what it claims: checks over a catalogued run that end in findings."""

@@ -1,0 +1,1 @@
+"""Files on this machine, addressed by ``file://`` URIs."""

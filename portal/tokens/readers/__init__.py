@@ -1,0 +1,1 @@
+"""One row format per module; `open_reader` chooses."""

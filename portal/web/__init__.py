@@ -1,0 +1,1 @@
+"""Pages and JSON side by side, one file per noun."""

