@@ -457,3 +457,16 @@ class Lineage:
     parents: list[dict[str, Any]]
     """Nearest first: ``{run, step, known}``."""
     children: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class FoundFinding:
+    """A finding before it is stored; ``subject`` tells two findings of one code and step apart."""
+
+    code: str
+    severity: str
+    """``error`` (a claim is false), ``warning`` (a claim cannot hold as written) or ``info``."""
+    message: str
+    step: int | None = None
+    evidence: dict[str, Any] = field(default_factory=dict)
+    subject: str = ""

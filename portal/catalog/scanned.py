@@ -1,0 +1,124 @@
+"""What a scan needs of one release, in a constant number of queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from sqlmodel import Session, col, select
+
+from portal.manifest import Manifest
+from portal.models import Checkpoint, Chunk, ChunkSpan, DataOrder, File, FileLocation, MetricSeries, Release, Run, Stage
+
+
+@dataclass(frozen=True)
+class ScannedFile:
+    """A file with its owner and where it lies."""
+
+    location_id: int
+    path: str
+    role: str
+    size: int | None
+    sha256: str | None
+    uri: str
+    modified_ns: int | None
+    state: str
+    verified_at: datetime | None
+    checkpoint_id: int | None
+    chunk_id: int | None
+
+
+@dataclass(frozen=True)
+class ScannedCheckpoint:
+    """A checkpoint with its files."""
+
+    checkpoint: Checkpoint
+    files: list[ScannedFile]
+
+    @property
+    def step(self) -> int | None:
+        """Its step; None for a soup."""
+        return self.checkpoint.step
+
+
+@dataclass(frozen=True)
+class ScannedChunk:
+    """A chunk with its files in shard order."""
+
+    chunk: Chunk
+    files: list[ScannedFile]
+    read: bool
+    """Whether some step of the order reads it."""
+
+
+@dataclass(frozen=True)
+class ScanInput:
+    """One release as the checks see it."""
+
+    run: str
+    release: Release
+    manifest: Manifest
+    stages: list[Stage]
+    checkpoints: list[ScannedCheckpoint]
+    chunks: list[ScannedChunk]
+    orders: list[DataOrder]
+    series: list[MetricSeries]
+    other_files: list[ScannedFile]
+    """Files that belong to no checkpoint and no chunk."""
+
+    @property
+    def files(self) -> list[ScannedFile]:
+        """Every file of the release."""
+        owned = [f for owner in (*self.checkpoints, *self.chunks) for f in owner.files]
+        return owned + self.other_files
+
+
+def load_scan_input(session: Session, release_id: int) -> ScanInput:
+    """Read one release whole; nothing is written."""
+    release, run = session.exec(select(Release, Run).join(Run).where(Release.id == release_id)).one()
+    files = _files(session, release_id)
+    chunks = session.exec(select(Chunk).where(Chunk.release_id == release_id).order_by(col(Chunk.position))).all()
+    read = set(session.exec(select(ChunkSpan.chunk_id).where(ChunkSpan.release_id == release_id).distinct()).all())
+    return ScanInput(
+        run=f"{run.org}/{run.name}",
+        release=release,
+        manifest=Manifest.model_validate(orjson.loads(release.manifest)),
+        stages=_rows(session, Stage, release_id, Stage.first_step),
+        checkpoints=[
+            ScannedCheckpoint(c, [f for f in files.get(("checkpoint", c.id), [])])
+            for c in _rows(session, Checkpoint, release_id, Checkpoint.step)
+        ],
+        chunks=[ScannedChunk(c, files.get(("chunk", c.id), []), c.id in read) for c in chunks],
+        orders=_rows(session, DataOrder, release_id, DataOrder.first_step),
+        series=_rows(session, MetricSeries, release_id, MetricSeries.name),
+        other_files=files.get(("release", release_id), []),
+    )
+
+
+def _rows(session: Session, table: Any, release_id: int, order: Any) -> list[Any]:
+    return list(session.exec(select(table).where(table.release_id == release_id).order_by(order, table.id)).all())
+
+
+def _files(session: Session, release_id: int) -> dict[tuple[str, int | None], list[ScannedFile]]:
+    statement = (
+        select(File, FileLocation)
+        .join(FileLocation, col(FileLocation.file_id) == col(File.id))
+        .where(File.release_id == release_id)
+        .order_by(col(File.position), col(File.id))
+    )
+    found: dict[tuple[str, int | None], list[ScannedFile]] = {}
+    for file, location in session.exec(statement):
+        scanned = ScannedFile(
+            location_id=location.id or 0, path=file.path, role=file.role, size=file.size, sha256=file.sha256,
+            uri=location.uri, modified_ns=location.modified_ns, state=location.state, verified_at=location.verified_at,
+            checkpoint_id=file.checkpoint_id, chunk_id=file.chunk_id,
+        )
+        owner: tuple[str, int | None] = ("release", release_id)
+        if file.checkpoint_id is not None:
+            owner = ("checkpoint", file.checkpoint_id)
+        elif file.chunk_id is not None:
+            owner = ("chunk", file.chunk_id)
+        found.setdefault(owner, []).append(scanned)
+    return found

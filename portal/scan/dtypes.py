@@ -1,0 +1,94 @@
+"""Precision: dtypes that change along a run, and files that hold another dtype than declared.
+
+Only the header of a safetensors file is read (8 bytes of length, then JSON; format:
+huggingface/safetensors, "Format").
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import orjson
+
+from portal.catalog.answers import FoundFinding
+from portal.catalog.scanned import ScanInput, ScannedCheckpoint, ScannedFile
+from portal.errors import PortalError
+from portal.settings import Settings
+from portal.storage import open_store
+
+NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8", "F8_E5M2": "float8"}
+ALIASES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "float": "float32", "half": "float16"}
+MAX_HEADER = 100 << 20
+"""The format's own limit for a header, in bytes."""
+
+
+@dataclass(frozen=True)
+class _Precision:
+    step: int
+    dtype: str
+    origin: str
+
+
+def find_dtype_flips(scanned: ScanInput, settings: Settings) -> list[FoundFinding]:
+    """Changes of precision between neighbouring checkpoints, and declared dtypes the files contradict."""
+    known: list[_Precision] = []
+    findings: list[FoundFinding] = []
+    for checkpoint in scanned.checkpoints:
+        if checkpoint.step is None:
+            continue
+        declared = _name(checkpoint.checkpoint.dtype)
+        stored = _stored_dtype(checkpoint, settings)
+        if declared and stored and declared != stored:
+            findings.append(_contradiction(checkpoint.step, declared, stored))
+        if dtype := stored or declared:
+            known.append(_Precision(checkpoint.step, dtype, "file header" if stored else "manifest"))
+    return findings + list(_flips(known))
+
+
+def _flips(known: list[_Precision]) -> Iterator[FoundFinding]:
+    for before, after in zip(known, known[1:], strict=False):
+        if before.dtype != after.dtype:
+            yield FoundFinding(
+                "dtype-flip", "warning",
+                f"Weights change from {before.dtype} at step {before.step:,} to {after.dtype} at step {after.step:,}.",
+                after.step, {"before": before.__dict__, "after": after.__dict__},
+            )
+
+
+def _contradiction(step: int, declared: str, stored: str) -> FoundFinding:
+    return FoundFinding(
+        "dtype-contradicts-file", "error", f"The manifest says {declared} at step {step:,}, the file holds {stored}.",
+        step, {"declared": declared, "stored": stored},
+    )
+
+
+def _stored_dtype(checkpoint: ScannedCheckpoint, settings: Settings) -> str | None:
+    """The dtype most weights have, by tensor count; None where no header can be read here."""
+    counted: Counter[str] = Counter()
+    for file in checkpoint.files:
+        if file.role == "weights" and file.path.endswith(".safetensors") and file.uri.startswith("file://"):
+            counted.update(_header_dtypes(file, settings))
+    return NAMES.get(counted.most_common(1)[0][0], counted.most_common(1)[0][0].lower()) if counted else None
+
+
+def _header_dtypes(file: ScannedFile, settings: Settings) -> list[str]:
+    store = open_store(file.uri, settings)
+    try:
+        length = int.from_bytes(store.read_range(file.uri, 0, 8), "little")
+        if length > min(MAX_HEADER, file.size or 0):
+            return []
+        header = orjson.loads(store.read_range(file.uri, 8, length))
+    except (PortalError, orjson.JSONDecodeError):
+        return []  # `fixity` and `readable` report files that cannot be read
+    if not isinstance(header, dict):
+        return []
+    return [str(t["dtype"]) for name, t in header.items() if name != "__metadata__" and isinstance(t, dict) and "dtype" in t]
+
+
+def _name(dtype: str | None) -> str | None:
+    if dtype is None:
+        return None
+    plain = dtype.lower().removeprefix("torch.")
+    return ALIASES.get(plain, plain)

@@ -1,0 +1,81 @@
+"""Missing steps: checkpoints that the cadence promises and the release does not hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from portal.catalog.answers import FoundFinding
+from portal.catalog.scanned import ScanInput
+
+ENOUGH_TO_INFER = 10
+"""Fewer checkpoints do not show a cadence."""
+
+USUAL_SHARE = 0.8
+"""A distance is the usual one when this share of neighbours keep it."""
+
+
+def find_gaps(scanned: ScanInput) -> list[FoundFinding]:
+    """Steps missing against the declared cadence, declared losses, duplicate steps, unusual distances."""
+    present = sorted(c.step for c in scanned.checkpoints if c.step is not None and not c.checkpoint.missing)
+    findings = [*_declared_missing(scanned), *_repeated_steps(present)]
+    if scanned.release.cadence:
+        findings += _against_cadence(present, scanned.release.cadence, scanned.release.last_step)
+    else:
+        findings += _against_usual_distance(sorted(set(present)))
+    return findings
+
+
+def _declared_missing(scanned: ScanInput) -> Iterator[FoundFinding]:
+    for checkpoint in scanned.checkpoints:
+        if checkpoint.checkpoint.missing:
+            labels = ", ".join(checkpoint.checkpoint.labels) or "no label"
+            where = f"step {checkpoint.step:,}" if checkpoint.step is not None else "an unnamed step"
+            yield FoundFinding(
+                "checkpoint-lost", "info", f"The checkpoint at {where} ({labels}) is declared missing by its authors.",
+                checkpoint.step, {"note": checkpoint.checkpoint.note}, labels,
+            )
+
+
+def _repeated_steps(present: list[int]) -> Iterator[FoundFinding]:
+    for step, times in Counter(present).items():
+        if times > 1:
+            yield FoundFinding(
+                "step-listed-twice", "warning", f"Step {step:,} has {times} checkpoints in the manifest; which one is meant is not said.",
+                step, {"times": times},
+            )
+
+
+def _against_cadence(present: list[int], cadence: int, last_step: int) -> Iterator[FoundFinding]:
+    held = set(present)
+    absent = [step for step in range(cadence, last_step + 1, cadence) if step not in held]
+    for first, last, count in _intervals(absent, cadence):
+        span = f"step {first:,}" if count == 1 else f"{count:,} steps from {first:,} to {last:,}"
+        yield FoundFinding(
+            "checkpoint-missing", "warning", f"No checkpoint at {span}, though one is declared every {cadence:,} steps.",
+            first, {"first_step": first, "last_step": last, "count": count, "cadence": cadence},
+        )
+
+
+def _against_usual_distance(present: list[int]) -> Iterator[FoundFinding]:
+    distances = [b - a for a, b in zip(present, present[1:], strict=False)]
+    if len(present) < ENOUGH_TO_INFER:
+        return
+    usual, times = Counter(distances).most_common(1)[0]
+    if times < USUAL_SHARE * len(distances):
+        return
+    for before, distance in zip(present, distances, strict=False):
+        if distance > usual:
+            yield FoundFinding(
+                "checkpoint-gap", "info",
+                f"No checkpoint between steps {before:,} and {before + distance:,}; elsewhere they are {usual:,} steps apart. No cadence is declared.",
+                before, {"first_step": before, "last_step": before + distance, "usual": usual},
+            )
+
+
+def _intervals(steps: list[int], cadence: int) -> Iterator[tuple[int, int, int]]:
+    start = 0
+    for k in range(1, len(steps) + 1):
+        if k == len(steps) or steps[k] - steps[k - 1] != cadence:
+            yield steps[start], steps[k - 1], k - start
+            start = k
