@@ -1,0 +1,60 @@
+# Needs only Python >= 3.11, make and the package registries. Everything lives in .venv.
+PYTHON ?= python3
+PORT ?= 8360
+DATA ?= portal-data
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check bench browser format lock wheel clean
+
+demo: $(VENV)/.serve
+	$(BIN)/portal demo --data "$(DATA)" --port $(PORT)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry portal
+	$(BIN)/djlint templates --lint --quiet
+	$(BIN)/djlint templates --check --quiet
+	$(BIN)/python -m tests.check_migrations
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m tests.bench
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
+	-$(BIN)/djlint templates --reformat --quiet
+
+# Hashes and versions only: the files name no registry.
+lock: $(VENV)/.dev
+	$(BIN)/uv pip compile -q --universal --generate-hashes pyproject.toml -o requirements/prod.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --group dev pyproject.toml -o requirements/dev.txt
+
+wheel: $(VENV)/.dev
+	$(BIN)/python -m build --wheel --no-isolation
+
+clean:
+	rm -rf dist build .mypy_cache .ruff_cache
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
+
+# What serving needs.
+$(VENV)/.serve: $(BIN)/python requirements/prod.txt pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/prod.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+# What tests and checks need besides.
+$(VENV)/.dev: $(BIN)/python requirements/dev.txt pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@ $(VENV)/.serve

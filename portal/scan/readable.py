@@ -1,0 +1,42 @@
+"""Chunks that are here but do not hold what the manifest says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from portal.catalog.answers import FoundFinding
+from portal.catalog.scanned import ScanInput, ScannedChunk
+from portal.errors import PortalError
+from portal.manifest import ChunkEntry, chunks_of
+from portal.settings import Settings
+from portal.storage import open_store
+from portal.tokens.readers import ReadableFile, open_reader
+
+
+def find_unreadable_chunks(scanned: ScanInput, settings: Settings) -> list[FoundFinding]:
+    """Local chunks whose reader refuses them, contradicts itself, or counts other rows than declared."""
+    declared = {c.name: c for c in chunks_of(scanned.manifest)}
+    return [f for chunk in scanned.chunks for f in _check(chunk, declared[chunk.chunk.name], scanned, settings)]
+
+
+def _check(scanned_chunk: ScannedChunk, declared: ChunkEntry, scanned: ScanInput, settings: Settings) -> Iterator[FoundFinding]:
+    files = scanned_chunk.files
+    if not files or not all(f.uri.startswith("file://") for f in files):
+        return
+    readable = [ReadableFile(f.path, f.uri, f.size, f.sha256, open_store(f.uri, settings)) for f in files]
+    indexes = settings.data / "store" / "indexes"
+    try:
+        reader = open_reader(declared, readable, indexes, scanned.manifest.model.vocabulary)
+        contradictions, rows = reader.check(), reader.rows
+    except PortalError as error:
+        yield FoundFinding(
+            "chunk-unreadable", "error", f"Chunk {declared.name} cannot be read: {error}", None, {"chunk": declared.name}, declared.name
+        )
+        return
+    for message in contradictions:
+        yield FoundFinding("chunk-contradicts-itself", "error", f"Chunk {declared.name}: {message}", None, {"chunk": declared.name}, message)
+    if declared.rows is not None and rows != declared.rows:
+        yield FoundFinding(
+            "chunk-rows-differ", "error", f"Chunk {declared.name} holds {rows:,} rows; the manifest says {declared.rows:,}.",
+            None, {"chunk": declared.name, "declared": declared.rows, "found": rows}, declared.name,
+        )
