@@ -21,7 +21,7 @@ check: $(VENV)/.dev
 	$(BIN)/deptry portal
 	$(BIN)/djlint templates --lint --quiet
 	$(BIN)/djlint templates --check --quiet
-	$(BIN)/python -m tests.check_migrations
+	$(BIN)/python -m pytest -q tests/test_migrations.py
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench
