@@ -22,9 +22,8 @@ class Settings(BaseSettings):
         env_prefix="PORTAL_", toml_file="portal.toml", extra="forbid", frozen=True
     )
 
-    data: Path = Field(Path("portal-data"), description="Folder for the embedded database, stored files and indexes.")
+    data: Path = Field(Path("portal-data"), description="Folder for the embedded database, stored metrics and indexes.")
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite (WAL) inside PORTAL_DATA.")
-    storage_url: str = Field("", description="Where published metric files and indexes lie; empty means a folder inside PORTAL_DATA.")
     public_url: str = Field("", description="Address under which users reach the portal; used in links it hands out.")
     url: str = Field("", description="Portal that reading commands ask; empty means the local catalog.")
     sendfile: str = Field("builtin", pattern="^(builtin|xaccel)$", description="How local files are sent: by the portal itself, or handed to nginx.")
@@ -38,11 +37,6 @@ class Settings(BaseSettings):
     def resolved_database_url(self) -> str:
         """The database in use, with the embedded default filled in."""
         return self.database_url or f"sqlite:///{self.data.resolve() / 'portal.sqlite3'}"
-
-    @property
-    def resolved_storage_url(self) -> str:
-        """The store in use, with the default folder filled in."""
-        return self.storage_url or (self.data.resolve() / "store").as_uri()
 
     @classmethod
     def settings_customise_sources(
