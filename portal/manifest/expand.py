@@ -145,7 +145,7 @@ def chunks_of(manifest: Manifest) -> list[ChunkEntry]:
     for number, chunk in enumerate(manifest.data.chunks):
         where = f"data.chunks[{number}]"
         for index, name in _names(chunk.name, chunk.names):
-            files = tuple(_file(f, {"index": index, "name": name}) for f in chunk.files)
+            files = _files(chunk.files, {"index": index, "name": name})
             found.append(_chunk(chunk, name, len(found), files, where, manifest))
     return found
 
@@ -225,7 +225,7 @@ def _checkpoint(c: Checkpoint, step: int | None, index: int, where: str, stages:
         dtype=c.dtype,
         contains=tuple(c.contains),
         location=fill(c.location, values) if c.location else None,
-        files=tuple(_file(f, values) for f in c.files),
+        files=_files(c.files, values),
         parents=tuple(p.model_dump(exclude_none=True) for p in c.parents),
         missing=c.missing,
         note=c.note,
@@ -252,6 +252,14 @@ def _names(name: str | None, pattern: NamePattern | None) -> Iterator[tuple[int,
         return
     for index in range(pattern.first, pattern.first + pattern.count):
         yield index, fill(pattern.pattern, {"index": index})
+
+
+def _files(files: list[File], values: dict[str, Any]) -> tuple[FileEntry, ...]:
+    return tuple(
+        _file(f, {**values, "shard": shard} if f.shards else values)
+        for f in files
+        for shard in (range(f.shards.first, f.shards.first + f.shards.count) if f.shards else (0,))
+    )
 
 
 def _file(f: File, values: dict[str, Any]) -> FileEntry:

@@ -74,6 +74,7 @@ class Training(Geometry):
     """Batch shape and length of the whole run."""
 
     last_step: Count
+    """0 where the number of steps was never published."""
     first_step: Positive = 1
 
 
@@ -88,13 +89,25 @@ class Stage(Geometry):
     note: Text = ""
 
 
+class Shards(Part):
+    """``{shard}`` in a path runs from ``first`` for ``count`` files."""
+
+    first: Count = 0
+    count: Positive
+
+
 class File(Part):
-    """One file: path relative to the manifest, or a URI (``hf://``, ``s3://``, ``https://``)."""
+    """One file: path relative to the manifest, or a URI (``hf://``, ``s3://``, ``https://``).
+
+    With ``shards`` it stands for many, in order: ``{shard}`` in the path is filled in as by
+    ``str.format``; size and digest are then not known.
+    """
 
     path: Annotated[str, StringConstraints(min_length=1, max_length=2000)]
     size: Count | None = None
     sha256: Sha256 | None = None
     role: Role | None = None
+    shards: Shards | None = None
 
 
 class StepPattern(Part):
@@ -107,8 +120,9 @@ class StepPattern(Part):
 
 
 class CheckpointParent(Part):
-    """One ingredient of a souped checkpoint."""
+    """One ingredient of a souped checkpoint; ``run`` names the run it comes from when that is another."""
 
+    run: RunName | None = None
     step: Count
     stage: Label | None = None
     label: Label | None = None
@@ -116,6 +130,8 @@ class CheckpointParent(Part):
 
 class Checkpoint(Part):
     """One checkpoint (``step``), a pattern of them (``steps``), or a soup (``parents``, no step).
+
+    A checkpoint whose step its authors never published has labels and a note, and no step.
 
     In ``labels``, ``location`` and file paths of a pattern, ``{index}``, ``{step}`` and
     ``{local_step}`` are filled in as by ``str.format`` (integers only).
