@@ -1,0 +1,209 @@
+"""The file that holds the series of one group: series that were logged at the same steps.
+
+Layout (little-endian, every array on a multiple of 8 bytes)::
+
+    "PORTALM1" · u32 length and u32 crc32 of the header · header (JSON) · padding
+    steps i64[n] · first i64[c] · last i64[c]                       shared by the series
+    per series: values f64[n] · min max mean last f64[c] · argmin argmax u32[c]
+                nan u32[..] · +inf u32[..] · -inf u32[..]           places of non-finite points
+
+``c`` counts the blocks of all levels (``levels.py``), finest level first. The file is written
+once, whole, and then only memory-mapped.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from portal.errors import DataFault, FileMissing, TooLarge
+from portal.metrics.levels import Floats, Ints, Places, build_levels, level_sizes
+
+MAGIC = b"PORTALM1"
+FORMAT = 1
+MAX_POINTS = 2**32 - 2
+OPEN_GROUPS = 256
+"""Groups kept mapped; a mapping costs address space, not memory."""
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class PackedSeries:
+    """Memory-mapped arrays of one series, as the module describes them."""
+
+    values: Floats
+    min: Floats
+    max: Floats
+    mean: Floats
+    last: Floats
+    argmin: Places
+    argmax: Places
+    nan: Places
+    positive_inf: Places
+    negative_inf: Places
+
+
+@dataclass(frozen=True)
+class PackedGroup:
+    """One mapped file: what its series share, and the series by their order in the file."""
+
+    steps: Ints
+    first: Ints
+    last: Ints
+    levels: tuple[tuple[int, int, int], ...]
+    """Per level: points per block, blocks, where its blocks start in the packed arrays."""
+    series: tuple[PackedSeries, ...]
+
+
+def write_group(path: Path, steps: Ints, columns: Iterable[Floats]) -> list[tuple[int, int]]:
+    """Write one group file and return ``(nan, inf)`` counts per series.
+
+    The file appears whole or not at all: temporary file, fsync, rename, fsync of the folder.
+    """
+    if len(steps) > MAX_POINTS:
+        raise TooLarge(f"A series has {len(steps)} points; {MAX_POINTS} is the most one can have.", "Split it by stage.")
+    columns = list(columns)
+    specials = [_places(values) for values in columns]
+    header = _header(len(steps), [[len(p) for p in places] for places in specials])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(header)
+            for array in _shared_arrays(steps):
+                _write(file, array)
+            for values, places in zip(columns, specials, strict=True):
+                for array in _series_arrays(values, places):
+                    _write(file, array)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    _sync_folder(path.parent)
+    return [(len(nan), len(above) + len(below)) for nan, above, below in specials]
+
+
+def open_group(path: Path) -> PackedGroup:
+    """Map a group file; kept open until many others were asked for, reopened when it was replaced.
+
+    Raises FileMissing when it is not there, DataFault when it is not a whole file of this format.
+    """
+    try:
+        stat = path.stat()
+    except OSError:
+        raise FileMissing(f"The stored numbers {path.name} are not in the metric store.", "Publish the run again.") from None
+    return _open(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=OPEN_GROUPS)
+def _open(path: Path, _inode: int, _modified_ns: int, size: int) -> PackedGroup:
+    with path.open("rb") as file:
+        start = file.read(16)
+        length = int.from_bytes(start[8:12], "little")
+        text = file.read(length)
+        if start[:8] != MAGIC or zlib.crc32(text) != int.from_bytes(start[12:16], "little"):
+            raise DataFault(f"{path.name} is not a file of packed metrics.", "Publish the run again.")
+        header = orjson.loads(text)
+        if header["format"] != FORMAT or header["bytes"] != size:
+            raise DataFault(
+                f"{path.name} has format {header['format']} and {size} bytes; expected format {FORMAT} and {header['bytes']} bytes.",
+                "Publish the run again.",
+            )
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return _views(mapped, header, _aligned(16 + length))
+
+
+def _views(mapped: mmap.mmap, header: dict[str, Any], offset: int) -> PackedGroup:
+    points, sizes = header["points"], level_sizes(header["points"])
+    blocks = sum(count for _, count in sizes)
+
+    def take(dtype: str, count: int) -> Array:
+        nonlocal offset
+        array = np.frombuffer(mapped, dtype=dtype, count=count, offset=offset)
+        offset = _aligned(offset + array.nbytes)
+        return array
+
+    steps, first, last = take("<i8", points), take("<i8", blocks), take("<i8", blocks)
+    series = tuple(
+        PackedSeries(
+            take("<f8", points),
+            *(take("<f8", blocks) for _ in range(4)),
+            *(take("<u4", blocks) for _ in range(2)),
+            *(take("<u4", count) for count in special),
+        )
+        for special in header["series"]
+    )
+    starts = np.cumsum([0] + [count for _, count in sizes]).tolist()
+    levels = tuple((block, count, start) for (block, count), start in zip(sizes, starts, strict=False))
+    return PackedGroup(steps, first, last, levels, series)
+
+
+def _header(points: int, specials: list[list[int]]) -> bytes:
+    """Header and padding; it states the size of the whole file, so that a truncated one is noticed."""
+    blocks = sum(count for _, count in level_sizes(points))
+    body = 8 * points + 16 * blocks
+    for special in specials:
+        body += 8 * points + 32 * blocks + 2 * _aligned(4 * blocks) + sum(_aligned(4 * count) for count in special)
+    document: dict[str, Any] = {"format": FORMAT, "points": points, "series": specials, "bytes": 0}
+    size = 0
+    while document["bytes"] != (size := _aligned(16 + len(orjson.dumps(document))) + body):
+        document["bytes"] = size
+    text = orjson.dumps(document)
+    start = MAGIC + len(text).to_bytes(4, "little") + zlib.crc32(text).to_bytes(4, "little") + text
+    return start.ljust(_aligned(len(start)), b"\0")
+
+
+def _shared_arrays(steps: Ints) -> Iterator[Array]:
+    yield steps.astype("<i8", copy=False)
+    sizes = level_sizes(len(steps))
+    firsts = [steps[::block] for block, _ in sizes]
+    ends = [steps[np.minimum(np.arange(1, count + 1) * block, len(steps)) - 1] for block, count in sizes]
+    for parts in (firsts, ends):
+        yield np.concatenate(parts).astype("<i8", copy=False) if parts else np.empty(0, "<i8")
+
+
+def _series_arrays(values: Floats, places: tuple[Places, Places, Places]) -> Iterator[Array]:
+    yield values.astype("<f8", copy=False)
+    levels = build_levels(values)
+    for name, dtype in (("min", "<f8"), ("max", "<f8"), ("mean", "<f8"), ("last", "<f8"), ("argmin", "<u4"), ("argmax", "<u4")):
+        parts = [getattr(level, name) for level in levels]
+        yield np.concatenate(parts).astype(dtype, copy=False) if parts else np.empty(0, dtype)
+    yield from places
+
+
+def _places(values: Floats) -> tuple[Places, Places, Places]:
+    """Places of NaN, +inf and -inf."""
+    odd = np.flatnonzero(~np.isfinite(values)).astype("<u4")
+    found = values[odd]
+    return odd[np.isnan(found)], odd[found == np.inf], odd[found == -np.inf]
+
+
+def _write(file: Any, array: Array) -> None:
+    file.write(np.ascontiguousarray(array).data)
+    file.write(b"\0" * (_aligned(array.nbytes) - array.nbytes))
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // 8) * 8
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,240 @@
+"""A metric series: written once as packed columns, then asked for values and buckets.
+
+Points are kept in ascending steps; points that share a step (a restart logs it twice) are all
+kept, in the order of their file. Nothing is averaged away: NaN and infinities are points too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from portal.errors import BadRequest, DataFault, FileMissing
+from portal.metrics.buckets import NONE, Buckets
+from portal.metrics.levels import FIRST_BLOCK, Blocks, Floats, Ints, Places, summarise
+from portal.metrics.packed import PackedGroup, open_group, write_group
+
+_LOCATION = re.compile(r"^((?:[A-Za-z0-9@+=_-][A-Za-z0-9@+=._-]*/)+g\d+\.series)#(\d+)$")
+_FAR = 2**62
+"""Beyond any step; larger requests are the same request."""
+
+
+@dataclass(frozen=True)
+class SeriesData:
+    """One series as it was read: ``steps`` int64[n] ascending (repeats allowed), ``values`` float64[n]."""
+
+    name: str
+    group: str
+    unit: str
+    reduction: str
+    description: str
+    column: str
+    source: str
+    x_kind: str
+    """What the source's x axis counted (``step``, ``tokens``, ``samples``); ``steps`` are steps in any case."""
+    steps: Ints
+    values: Floats
+
+
+@dataclass(frozen=True)
+class StoredSeries:
+    """What the catalog keeps of a stored series: the columns of its MetricSeries table."""
+
+    name: str
+    group: str
+    unit: str
+    reduction: str
+    description: str
+    column: str
+    source: str
+    x_kind: str
+    location: str
+    points: int
+    first_step: int | None
+    last_step: int | None
+    nan_count: int
+    inf_count: int
+
+
+class Series:
+    """One stored series, memory-mapped; arrays it hands out are read-only views of the file."""
+
+    def __init__(self, group: PackedGroup, index: int) -> None:
+        self._group = group
+        self._packed = group.series[index]
+        self.steps: Ints = group.steps
+        self.values: Floats = self._packed.values
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def value_at(self, step: int) -> float | None:
+        """Value logged at exactly ``step`` (may be NaN or infinite), or None.
+
+        Of several points at the step it is the one logged last: after a restart that is the update
+        the released model contains.
+        """
+        found = self.values_at(step)
+        return found[-1] if found else None
+
+    def values_at(self, step: int) -> list[float]:
+        """Every value logged at exactly ``step``, in the order of the file."""
+        low, high = self._places(step, step)
+        return self.values[low:high].tolist()
+
+    def query(self, first: int | None = None, last: int | None = None, buckets: int = 1000) -> Buckets:
+        """Points from step ``first`` to ``last`` (both included, None: no bound) in at most ``buckets`` buckets.
+
+        The points themselves when there are no more than ``buckets``. Buckets hold equal numbers of
+        points and begin at the same places whatever the range, so panning does not change them; only
+        the two at the ends are cut to the range. Raises BadRequest for ``buckets`` below 1.
+        """
+        if buckets < 1:
+            raise BadRequest(f"buckets is {buckets}; at least 1 is needed.", "Ask for buckets=1000, for instance.")
+        low, high = self._places(first, last)
+        if high - low <= buckets:
+            return self._raw(low, high)
+        block = _block_size(low, high, buckets)
+        if block < FIRST_BLOCK:
+            return self._bucketed(low, high, block, summarise(self.values[low:high], low, block))
+        return self._bucketed(low, high, block, self._from_level(low, high, block))
+
+    def _places(self, first: int | None, last: int | None) -> tuple[int, int]:
+        steps = self.steps
+        low = 0 if first is None else int(steps.searchsorted(max(-_FAR, min(first, _FAR)), "left"))
+        high = len(steps) if last is None else int(steps.searchsorted(max(-_FAR, min(last, _FAR)), "right"))
+        return low, max(low, high)
+
+    def _raw(self, low: int, high: int) -> Buckets:
+        steps, values = self.steps[low:high], self.values[low:high]
+        finite = np.isfinite(values)
+        nan, above, below = np.isnan(values), values == np.inf, values == -np.inf
+        clean = values if finite.all() else np.where(finite, values, np.nan)
+        place = np.where(finite, steps, NONE)
+        counts = [flags.astype(np.int64) for flags in (finite, nan, above | below, above, below)]
+        odd = ~finite
+        kinds = np.select([nan, above], [0, 1], 2).astype(np.uint8)[odd]
+        return Buckets(True, len(steps), steps, steps, clean, clean, clean, clean, place, place, *counts, steps[odd], kinds)
+
+    def _bucketed(self, low: int, high: int, block: int, blocks: Blocks) -> Buckets:
+        edges = np.arange(low // block, (high - 1) // block + 2) * block
+        edges[0], edges[-1] = low, high
+        packed, steps = self._packed, self.steps
+        nan, above, below = (_count(places, edges) for places in (packed.nan, packed.positive_inf, packed.negative_inf))
+        finite = np.diff(edges) - nan - above - below
+        min_step, max_step = steps[blocks.argmin], steps[blocks.argmax]
+        if packed.nan.size or packed.positive_inf.size or packed.negative_inf.size:
+            min_step, max_step = np.where(finite, min_step, NONE), np.where(finite, max_step, NONE)
+        first_step, last_step = steps[edges[:-1]], steps[edges[1:] - 1]
+        odd_steps, odd_kinds = self._nonfinite(low, high)
+        values = (blocks.min, blocks.max, blocks.mean, blocks.last)
+        counts = (finite, nan, above + below, above, below)
+        return Buckets(False, high - low, first_step, last_step, *values, min_step, max_step, *counts, odd_steps, odd_kinds)
+
+    def _from_level(self, low: int, high: int, block: int) -> Blocks:
+        """Stored blocks of one level; the blocks that the range cuts are summarised from the raw values."""
+        begin, end = -(-low // block), high // block
+        if high == len(self.steps):
+            end = -(-high // block)
+        parts = [] if low % block == 0 else [summarise(self.values[low : min(begin * block, high)], low, block)]
+        if begin < end:
+            start = self._group.levels[(block // FIRST_BLOCK).bit_length() - 1][2]
+            parts.append(_slice(self._packed, start + begin, start + end))
+        if end * block < high and end >= begin:
+            parts.append(summarise(self.values[end * block : high], end * block, block))
+        return parts[0] if len(parts) == 1 else _join(parts)
+
+    def _nonfinite(self, low: int, high: int) -> tuple[Ints, np.ndarray]:
+        packed = self._packed
+        cuts = [p[slice(*p.searchsorted((low, high)))] for p in (packed.nan, packed.positive_inf, packed.negative_inf)]
+        places = np.concatenate(cuts)
+        order = places.argsort(kind="stable")
+        kinds = np.repeat(np.arange(3, dtype=np.uint8), [len(cut) for cut in cuts])
+        return self.steps[places[order]], kinds[order]
+
+
+def write_series(root: Path, release_key: str, series: list[SeriesData]) -> list[StoredSeries]:
+    """Store ``series`` below ``root / release_key`` and return their rows for the catalog, in the same order.
+
+    Series logged at the same steps share one file. Writing the same key again replaces its files.
+    Raises DataFault when names repeat, or steps and values do not fit each other.
+    """
+    seen: set[str] = set()
+    for one in series:
+        _check(one, seen)
+    groups: dict[bytes, list[int]] = {}
+    keys: dict[int, bytes] = {}
+    for index, one in enumerate(series):
+        key = keys.setdefault(id(one.steps), hashlib.blake2b(np.ascontiguousarray(one.steps).data, digest_size=16).digest())
+        groups.setdefault(key, []).append(index)
+    stored: dict[int, StoredSeries] = {}
+    for number, members in enumerate(groups.values()):
+        location = f"{release_key}/g{number}.series"
+        if not _LOCATION.match(f"{location}#0"):
+            raise BadRequest(f"{release_key!r} cannot name a folder of series.", "Use letters, digits and ._-+=@, split by slashes.")
+        columns = [np.asarray(series[i].values, dtype=np.float64) for i in members]
+        counts = write_group(root / location, np.asarray(series[members[0]].steps, dtype=np.int64), columns)
+        for place, (index, (nan, inf)) in enumerate(zip(members, counts, strict=True)):
+            stored[index] = _stored(series[index], f"{location}#{place}", nan, inf)
+    return [stored[index] for index in range(len(series))]
+
+
+def open_series(root: Path, location: str) -> Series:
+    """The series that `write_series` stored as ``location``; its file is mapped once and kept.
+
+    Raises FileMissing when nothing is stored there, DataFault when the file is damaged.
+    """
+    match = _LOCATION.match(location)
+    if match is None:
+        raise FileMissing(f"{location!r} does not name stored numbers.", "Publish the run again.")
+    group = open_group(root / match[1])
+    if int(match[2]) >= len(group.series):
+        raise FileMissing(f"{location!r} lies beyond the series of its file.", "Publish the run again.")
+    return Series(group, int(match[2]))
+
+
+def _check(one: SeriesData, seen: set[str]) -> None:
+    if one.name in seen:
+        raise DataFault(f"Two series are named {one.name!r}.", "Give each its own name in the manifest's series.")
+    seen.add(one.name)
+    if len(one.steps) != len(one.values):
+        raise DataFault(f"Series {one.name!r} has {len(one.steps)} steps but {len(one.values)} values.")
+    if len(one.steps) and bool((one.steps[1:] < one.steps[:-1]).any()):
+        raise DataFault(f"The steps of series {one.name!r} are not in ascending order.", "Sort its points by step.")
+
+
+def _stored(one: SeriesData, location: str, nan: int, inf: int) -> StoredSeries:
+    ends = (int(one.steps[0]), int(one.steps[-1])) if len(one.steps) else (None, None)
+    text = (one.name, one.group, one.unit, one.reduction, one.description, one.column, one.source, one.x_kind)
+    return StoredSeries(*text, location, len(one.steps), *ends, nan, inf)
+
+
+def _block_size(low: int, high: int, buckets: int) -> int:
+    """Points per bucket: the smallest size that needs no more than ``buckets``, a power of two from 8 on."""
+    block = -(-(high - low) // buckets)
+    if block < FIRST_BLOCK and (high - 1) // block - low // block >= buckets:
+        block += 1
+    if block < FIRST_BLOCK:
+        return block
+    block = FIRST_BLOCK << max(0, (block - 1).bit_length() - FIRST_BLOCK.bit_length() + 1)
+    while (high - 1) // block - low // block >= buckets:
+        block *= 2
+    return block
+
+
+def _count(places: Places, edges: Ints) -> Ints:
+    if not places.size:
+        return np.zeros(len(edges) - 1, dtype=np.int64)
+    return np.diff(places.searchsorted(edges))
+
+
+def _slice(packed: object, start: int, end: int) -> Blocks:
+    return Blocks(*(getattr(packed, name)[start:end] for name in Blocks.__dataclass_fields__))
+
+
+def _join(parts: list[Blocks]) -> Blocks:
+    return Blocks(*(np.concatenate([getattr(part, name) for part in parts]) for name in Blocks.__dataclass_fields__))
