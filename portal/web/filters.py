@@ -1,0 +1,134 @@
+"""How values are written on pages: sizes, token counts, numbers, moments and text that must not act."""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from datetime import UTC, datetime
+from typing import Any
+
+from markupsafe import Markup, escape
+
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_DECIMAL = ((1_000_000_000_000, "T"), (1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k"))
+_PICTURES = {"\n": "⏎", "\t": "⇥", "\r": "␍", "\x7f": "␡"}
+_ABSENT = "–"
+
+
+def in_bytes(value: int | None) -> str:
+    """Bytes in binary units: ``15.2 GiB``."""
+    if value is None:
+        return _ABSENT
+    size, unit = float(value), 0
+    while size >= 1024 and unit < len(_BINARY) - 1:
+        size, unit = size / 1024, unit + 1
+    return f"{value:,} B" if unit == 0 else f"{_significant(size)} {_BINARY[unit]}"
+
+
+def short(value: float | None) -> str:
+    """A count in three digits: ``1.26 T``, ``6.74 B``, ``980``."""
+    if value is None:
+        return _ABSENT
+    for size, unit in _DECIMAL:
+        # 999,950 and more would round to "1,000 k".
+        if abs(value) >= size * 0.9995:
+            return f"{_significant(value / size)} {unit}"
+    return f"{value:,}"
+
+
+def number(value: float | None) -> str:
+    """A whole number with thousands separators; others as `metric` writes them."""
+    if value is None:
+        return _ABSENT
+    if isinstance(value, int):
+        return f"{value:,}"
+    return metric(value)
+
+
+def metric(value: float | None, special: str | None = None) -> str:
+    """A measured value in six significant digits; NaN and infinities by name."""
+    if value is None:
+        return {"nan": "NaN", "+inf": "+∞", "-inf": "−∞"}.get(special or "", special or _ABSENT)
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+∞" if value > 0 else "−∞"
+    return f"{value:.6g}".replace("-", "−", 1) if not 0 < abs(value) < 1e-4 else f"{value:.4g}".replace("-", "−", 1)
+
+
+def percent(value: float | None) -> str:
+    """A fraction as per cent, never rounding something to nothing."""
+    if value is None:
+        return _ABSENT
+    return "<0.1 %" if 0 < value < 0.001 else f"{value * 100:.1f} %"
+
+
+def moment(value: datetime | None) -> Markup:
+    """A ``<time>`` element with the absolute moment; the page's script shows how long ago that is."""
+    if value is None:
+        return Markup(_ABSENT)
+    at = (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
+    return Markup('<time datetime="{}">{}</time>').format(at.isoformat(timespec="seconds"), at.strftime("%Y-%m-%d %H:%M UTC"))
+
+
+def visible(value: object) -> Markup:
+    """Escaped text in which characters that act or hide are shown instead of obeyed.
+
+    Controls (C0, C1), bidi and zero-width characters, tags, private use and lone surrogates become a marked
+    ``U+202E``-style name; new lines and tabs a picture.
+    """
+    parts: list[str] = []
+    plain: list[str] = []
+    for char in str(value):
+        shown = _picture(char)
+        if shown is None:
+            plain.append(char)
+            continue
+        parts += [str(escape("".join(plain))), f'<span class="ctl">{shown}</span>']
+        plain = []
+    parts.append(str(escape("".join(plain))))
+    return Markup("".join(parts))  # noqa: S704 - every part is escaped or one of our own constants
+
+
+def pretty(value: Any) -> str:
+    """A JSON value, indented, in the order it was written."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def short_hash(value: str | None) -> str:
+    """The first twelve digits of a digest."""
+    return value[:12] if value else _ABSENT
+
+
+def _picture(char: str) -> str | None:
+    """How a character that must not act is drawn, None for an ordinary one."""
+    if char in _PICTURES:
+        return _PICTURES[char]
+    code = ord(char)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    # Cc controls, Cf bidi, zero-width and tag characters, Cs surrogates, Co private use, Zl/Zp separators.
+    if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"} or code in {0x115F, 0x1160, 0x3164, 0xFFA0, 0x2800}:
+        return f"U+{code:04X}"
+    return None
+
+
+def _significant(value: float) -> str:
+    """Three significant digits, without the exponent."""
+    if abs(value) >= 99.95:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"
+
+
+FILTERS = {
+    "bytes": in_bytes,
+    "short": short,
+    "number": number,
+    "metric": metric,
+    "percent": percent,
+    "moment": moment,
+    "visible": visible,
+    "pretty": pretty,
+    "hash": short_hash,
+}

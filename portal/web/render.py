@@ -1,0 +1,86 @@
+"""Templates to answers: the one place that decides between a whole page and one named block of it."""
+
+from __future__ import annotations
+
+from functools import cache
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2_fragments import render_block
+from starlette.responses import HTMLResponse
+
+from portal import __version__
+from portal.errors import PortalError
+from portal.web.assets import load_assets
+from portal.web.filters import FILTERS
+
+VARY = "HX-Request, HX-Target"
+
+
+def render(request: Request, template: str, context: dict[str, Any], status: int = 200) -> HTMLResponse:
+    """The page; for an htmx request, only the block named like the element it fills.
+
+    A request whose target (``HX-Target``) names no block of the template gets the whole page.
+    """
+    environment = load_environment()
+    values = {"request": request, "here": request.url.path, **context}
+    block = wanted_block(request)
+    if block is not None and block in environment.get_template(template).blocks:
+        body = render_block(environment, template, block, values)
+    else:
+        body = environment.get_template(template).render(values)
+    return HTMLResponse(body, status_code=status, headers={"Vary": VARY})
+
+
+def render_error(request: Request, error: PortalError) -> HTMLResponse:
+    """What went wrong and what to do, as a page (or as the block an htmx request asked for)."""
+    phrase = HTTPStatus(error.status).phrase
+    context = {"error": error, "phrase": phrase, "nearest": _nearest(error), "run": error.extra.get("run")}
+    environment = load_environment()
+    values = {"request": request, "here": request.url.path, **context}
+    if wanted_block(request) is not None:
+        body = render_block(environment, "error.html", "notice", values)
+    else:
+        body = environment.get_template("error.html").render(values)
+    return HTMLResponse(body, status_code=error.status, headers={"Vary": VARY})
+
+
+def wanted_block(request: Request) -> str | None:
+    """The block an htmx request would fill (its target's id, ``-`` as ``_``), None for a whole page."""
+    if request.headers.get("hx-request") != "true" or request.headers.get("hx-history-restore-request") == "true":
+        return None
+    return request.headers.get("hx-target", "").replace("-", "_") or None
+
+
+def templates_folder() -> Path:
+    """Templates: inside the installed package, or at the top of a checkout."""
+    inside = Path(__file__).parent.parent / "_templates"
+    return inside if inside.is_dir() else Path(__file__).parent.parent.parent / "templates"
+
+
+@cache
+def load_environment() -> Environment:
+    """Jinja2 with escaping on and undefined names refused; compiled once per process."""
+    environment = Environment(
+        loader=FileSystemLoader(templates_folder()),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.filters.update(FILTERS)
+    assets = load_assets()
+    environment.globals.update(asset=assets.url, integrity=assets.integrity, version=__version__)
+    # A block rendered alone does not see the imports at the top of its template, so macros are global.
+    environment.globals["ui"] = environment.get_template("parts.html").module
+    return environment
+
+
+def _nearest(error: PortalError) -> list[Any]:
+    """What the error offers instead, as a list whatever was attached."""
+    near = error.extra.get("nearest") or []
+    return list(near) if isinstance(near, (list, tuple)) else [near]

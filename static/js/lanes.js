@@ -1,0 +1,156 @@
+// Stages, data, checkpoints and events as SVG on the same x axis as the panels above them.
+import { whole } from "./numbers.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+const HEIGHT = 22;
+const PAD = 4;
+const SHAPES = {
+  nan_loss: "M-5 4 L5 4 L0 -5 Z", spike: "M0 -5.5 L4.5 0 L0 5.5 L-4.5 0 Z", restart: "M-4 -4 L4 0 L-4 4 Z", rollback: "M4 -4 L-4 0 L4 4 Z",
+  chunk_skipped: "M-4 -4 L4 4 M4 -4 L-4 4", precision_change: "M-4 -4 H4 V4 H-4 Z", stage_change: "M0 -6 V6",
+};
+const BAD = new Set(["nan_loss", "inf_loss"]);
+const WARN = new Set(["spike", "restart", "rollback", "chunk_skipped"]);
+
+export class Lanes {
+  constructor(node, lanes) {
+    Object.assign(this, { node, lanes, marks: [] });
+  }
+
+  /** Redraws for a chart's range; marks that fall on one pixel become one that says how many. */
+  draw(scale) {
+    this.scale = scale;
+    this.marks = [];
+    const names = ["stages", "data", "checkpoints", "events"].filter((name) => this.lanes[name].length);
+    const svg = make("svg", { height: names.length * HEIGHT + PAD, role: "img", "aria-label": this.summary() });
+    const hatch = make("pattern", { id: "hatch", width: 5, height: 5, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
+    hatch.append(make("line", { x1: 0, y1: 0, x2: 0, y2: 5, stroke: "currentColor", "stroke-width": 1.4 }));
+    const clip = make("clipPath", { id: "lane-clip" });
+    clip.append(make("rect", { x: scale.left - 7, y: 0, width: scale.width + 14, height: names.length * HEIGHT + PAD }));
+    svg.append(hatch, clip);
+    names.forEach((name, index) => {
+      const y = index * HEIGHT + HEIGHT / 2 + PAD / 2;
+      const label = make("text", { x: scale.left - 8, y: y + 3.5, "text-anchor": "end", class: "name" });
+      label.textContent = name;
+      const lane = make("g", { "clip-path": "url(#lane-clip)" });
+      lane.append(make("line", { x1: scale.left, x2: scale.left + scale.width, y1: y, y2: y, class: "rule" }));
+      this[name](lane, y);
+      svg.append(label, lane);
+    });
+    this.node.replaceChildren(svg);
+  }
+
+  summary() {
+    const { stages, data, checkpoints, events } = this.lanes;
+    return `Lanes: ${stages.length} stages, ${data.length} data spans, ${checkpoints.length} checkpoints, ${events.length} events. Tables of the same are linked above.`;
+  }
+
+  stages(lane, y) {
+    this.lanes.stages.forEach(([name, first, last], index) => this.bar(lane, y, [first, last], index % 2 ? "bar alt" : "bar", name, `stage ${name}`));
+  }
+
+  data(lane, y) {
+    let until = -1;
+    let drawn = 0;
+    for (const [name, first, last, flags] of this.lanes.data) {
+      const end = this.scale.x(last + 1);
+      // Bars thinner than a pixel would only repaint each other.
+      if (end <= until && !flags) continue;
+      const kind = flags & 1 ? "bar skipped" : flags & 2 ? "bar again" : drawn % 2 ? "bar alt" : "bar";
+      const said = `${name}${flags & 1 ? " (skipped)" : flags & 2 ? " (read again)" : ""}`;
+      this.bar(lane, y, [first, last], kind, name, `data ${said}`);
+      until = Math.max(until, end - 0.5);
+      drawn += 1;
+    }
+    for (const [name, first, last, flags] of this.lanes.data) this.mark(y, this.scale.x(first), this.scale.x(last + 1), null, `${name} · steps ${whole(first)}–${whole(last)}${flags & 1 ? " · skipped" : ""}`);
+  }
+
+  bar(lane, y, [first, last], kind, name, said) {
+    const from = Math.max(this.scale.x(first), this.scale.left - 8);
+    const to = Math.min(this.scale.x(last + 1), this.scale.left + this.scale.width + 8);
+    if (to < this.scale.left || from > this.scale.left + this.scale.width) return;
+    const width = Math.max(to - from - (to - from > 4 ? 1 : 0), 1);
+    lane.append(make("rect", { x: from, y: y - 6, width, height: 12, class: kind, rx: width > 8 ? 2 : 0 }));
+    if (kind.startsWith("bar") && said.startsWith("stage")) this.mark(y, from, to, null, `${said} · steps ${whole(first)}–${whole(last)}`);
+    const start = Math.max(from, this.scale.left);
+    if (Math.min(to, this.scale.left + this.scale.width) - start > name.length * 6.4 + 12) {
+      const text = make("text", { x: start + 6, y: y + 3.6, class: "inbar" });
+      text.textContent = name;
+      lane.append(text);
+    }
+  }
+
+  checkpoints(lane, y) {
+    const visible = this.lanes.checkpoints.filter(([step]) => this.inside(step));
+    const room = this.scale.width / Math.max(visible.length, 1);
+    const size = room > 9 ? 3.8 : room > 4 ? 2.6 : 1.6;
+    this.spread(visible, Math.max(size * 1.1, 2)).forEach((group) => {
+      const flags = group.reduce((all, [, , flag]) => all | flag, 0);
+      const x = this.scale.x(group[0][0]);
+      const kind = flags & 2 ? "c finding" : group.every(([, , flag]) => flag & 1) ? "c missing" : "c";
+      const square = flags & 4 && size > 2;
+      lane.append(square ? make("rect", { x: x - size, y: y - size, width: size * 2, height: size * 2, class: kind }) : make("circle", { cx: x, cy: y, r: size, class: kind }));
+      const more = group.length > 1 ? ` and ${group.length - 1} more` : "";
+      const state = group[0][2] & 1 ? " · missing" : group[0][2] & 2 ? " · has a finding" : "";
+      this.mark(y, x - 4, x + 4, group[0][0], `${group[0][1]} · step ${whole(group[0][0])}${state}${more}`);
+    });
+  }
+
+  events(lane, y) {
+    const visible = this.lanes.events.filter(([first, last]) => this.inside(first) || this.inside(last) || (first < this.scale.from && last > this.scale.to));
+    const spans = visible.filter(([first, last]) => this.scale.x(last + 1) - this.scale.x(first) > 6);
+    for (const [first, last, kind] of spans) {
+      const from = Math.max(this.scale.x(first), this.scale.left - 2);
+      const to = Math.min(this.scale.x(last + 1), this.scale.left + this.scale.width + 2);
+      lane.append(make("rect", { x: from, y: y + 5.5, width: to - from, height: 2.5, class: `e ${tone(kind)}` }));
+    }
+    this.spread(visible, 7).forEach((group) => {
+      const [step, , kind, note] = group.find(([, , one]) => BAD.has(one)) ?? group.find(([, , one]) => WARN.has(one)) ?? group[0];
+      const x = Math.max(this.scale.x(step), this.scale.left);
+      const shape = make("path", { d: SHAPES[kind] ?? "M-3 -3 H3 V3 H-3 Z", transform: `translate(${x} ${y - 1})`, class: `e ${tone(kind)}` });
+      if (kind === "chunk_skipped" || kind === "stage_change") {
+        shape.setAttribute("stroke", "currentColor");
+        shape.setAttribute("stroke-width", "2");
+      }
+      lane.append(shape);
+      const more = group.length > 1 ? ` · ${group.length - 1} more here` : "";
+      this.mark(y, x - 6, x + 6, step, `${kind.replaceAll("_", " ")} · step ${whole(step)}${note ? ` · ${note}` : ""}${more}`);
+    });
+  }
+
+  inside(step) {
+    return step >= this.scale.from && step <= this.scale.to;
+  }
+
+  /** Neighbours closer than `gap` pixels, together. */
+  spread(marks, gap) {
+    const groups = [];
+    let end = -Infinity;
+    for (const mark of marks) {
+      const x = this.scale.x(mark[0]);
+      if (x - end < gap && groups.length) groups.at(-1).push(mark);
+      else {
+        groups.push([mark]);
+        end = x;
+      }
+    }
+    return groups;
+  }
+
+  mark(y, from, to, step, said) {
+    this.marks.push({ y, from, to, step, said });
+  }
+
+  /** What lies under a position in this node: `{step, said}`; a mark's own step where it has one. */
+  at(x, y) {
+    const near = this.marks.filter((mark) => Math.abs(mark.y - y) <= HEIGHT / 2 && x >= mark.from && x < mark.to);
+    return near.sort((a, b) => (a.step === null) - (b.step === null) || Math.abs((a.from + a.to) / 2 - x) - Math.abs((b.from + b.to) / 2 - x))[0];
+  }
+}
+
+const tone = (kind) => (BAD.has(kind) ? "bad" : WARN.has(kind) ? "warn" : "");
+
+function make(name, attributes) {
+  const node = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  return node;
+}

@@ -1,0 +1,34 @@
+// Reading the arrays that figures carry, and writing numbers the way the pages do.
+
+const KINDS = { i4: Int32Array, f4: Float32Array, f8: Float64Array };
+
+/** `{dtype, bdata}` (base64, little-endian) as a typed array. */
+export function unpack(packed) {
+  const text = atob(packed.bdata);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i += 1) bytes[i] = text.charCodeAt(i);
+  return new KINDS[packed.dtype](bytes.buffer);
+}
+
+export const whole = (value) => Math.round(value).toLocaleString("en-US");
+
+/** A measured value in five significant digits. */
+export function measured(value) {
+  if (Number.isNaN(value)) return "NaN";
+  if (!Number.isFinite(value)) return value > 0 ? "+∞" : "−∞";
+  const size = Math.abs(value);
+  const text = size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential(3) : String(Number(value.toPrecision(5)));
+  return text.replace("-", "−");
+}
+
+/** Index of the last entry of an ascending array that is <= value, -1 before the first. */
+export function lastAtMost(array, value) {
+  let low = 0;
+  let high = array.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (array[middle] <= value) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}

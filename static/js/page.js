@@ -1,0 +1,58 @@
+// What every page has: copy buttons, relative times, keys, and parts that htmx brought in later.
+
+const UNITS = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 3600], ["minute", 60]];
+const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+
+export function ago(then, now = Date.now()) {
+  const seconds = (then - now) / 1000;
+  for (const [unit, size] of UNITS) {
+    if (Math.abs(seconds) >= size) return relative.format(Math.trunc(seconds / size), unit);
+  }
+  return "just now";
+}
+
+function dress(root) {
+  for (const time of root.querySelectorAll("time[datetime]:not([title])")) {
+    time.title = time.textContent;
+    time.textContent = ago(Date.parse(time.dateTime));
+  }
+}
+
+async function copy(button) {
+  const from = button.dataset.copyFrom ? document.getElementById(button.dataset.copyFrom) : null;
+  const text = button.dataset.copy === "url" ? location.href : (button.dataset.copy ?? from?.textContent ?? "");
+  try {
+    await navigator.clipboard.writeText(text);
+    button.classList.add("done");
+    say("Copied");
+  } catch {
+    // Without a secure origin there is no clipboard: select the text so that the reader's own keys copy it.
+    const shown = from ?? button.previousElementSibling;
+    if (shown) getSelection()?.selectAllChildren(shown);
+    say("Press Ctrl+C to copy");
+  }
+  setTimeout(() => button.classList.remove("done"), 1200);
+}
+
+export function say(text) {
+  const live = document.getElementById("said");
+  if (live) live.textContent = text;
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button.copy, button[data-copy]");
+  if (button) copy(button);
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+  const link = { j: "[rel~=next]", k: "[rel~=prev]" }[event.key];
+  const target = link && document.querySelector(`a${link}`);
+  if (target) {
+    event.preventDefault();
+    target.click();
+  }
+});
+
+document.addEventListener("htmx:afterSwap", (event) => dress(event.target));
+dress(document);
