@@ -63,6 +63,8 @@ class Run(SQLModel, table=True):
     name: str = _text()
     version: int = _big()
     """Version of the release that is shown; 0 before the first publish."""
+    revision: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    """Grows when findings or file states change without a new version; kept answers are dropped then."""
     created_at: datetime = _now()
 
 

@@ -392,7 +392,10 @@ class PairData:
     rows: int | None
     tokens: int | None
     order: OrderView
+    """The weakest order of these steps."""
     chunks: list[PairChunk]
+    order_files: list[FileView] = field(default_factory=list)
+    """Published index files that name the rows of these steps; not counted in the pair's bytes."""
 
 
 @dataclass(frozen=True)
@@ -402,6 +405,7 @@ class Pair:
     run: str
     version: int
     step: int
+    """As asked; ``checkpoint.step`` is the nearest released checkpoint at or before it (for ``batch``: before it)."""
     checkpoint: CheckpointView
     data: PairData
     files: list[FileView]
@@ -447,6 +451,61 @@ class TokenBatch:
     """Whether pieces could be decoded."""
     explain: dict[str, Any] = field(default_factory=dict)
     """Bytes and reads it took."""
+
+
+@dataclass(frozen=True)
+class SeriesBuckets:
+    """One series between two steps in buckets: parallel columns, one entry per bucket, by ascending step.
+
+    With ``raw`` every point is its own bucket. ``min``, ``max``, ``mean`` and ``last`` are over the finite
+    values and null where a bucket has none; ``min_step`` and ``max_step`` are the exact steps of the extremes.
+    """
+
+    name: str
+    group: str
+    unit: str
+    reduction: str
+    points: int
+    """Points between the two steps, over all buckets."""
+    raw: bool
+    first_step: list[int]
+    last_step: list[int]
+    min: list[float | None]
+    max: list[float | None]
+    mean: list[float | None]
+    last: list[float | None]
+    min_step: list[int | None]
+    max_step: list[int | None]
+    finite: list[int]
+    nan: list[int]
+    inf: list[int]
+    nonfinite: list[NonFinitePoint]
+    """Every NaN and infinity between the two steps, complete."""
+    x: dict[str, list[int]] | None = None
+    """For ``x`` other than ``step``: the x of ``first_step``, ``last_step``, ``min_step`` and ``max_step``."""
+
+
+@dataclass(frozen=True)
+class NonFinitePoint:
+    """A point that is not a number."""
+
+    step: int
+    special: str
+    """``nan``, ``+inf`` or ``-inf``."""
+
+
+@dataclass(frozen=True)
+class MetricAnswer:
+    """Several series over one range of steps."""
+
+    run: str
+    version: int
+    x: str
+    first: int
+    last: int
+    """Steps asked for, whatever ``x`` is."""
+    buckets: int
+    series: list[SeriesBuckets]
 
 
 @dataclass(frozen=True)

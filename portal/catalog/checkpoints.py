@@ -1,0 +1,101 @@
+"""Checkpoints: list them, find one by step or label."""
+
+from __future__ import annotations
+
+import re
+
+from sqlmodel import Session, col
+
+from portal.catalog.answers import CheckpointRef, CheckpointRow, CheckpointView, Page
+from portal.catalog.evaluations import load_evaluations
+from portal.catalog.facts import CheckpointFact, ReleaseFacts
+from portal.catalog.files import Links, load_files
+from portal.catalog.paging import slice_page
+from portal.catalog.release import load_facts
+from portal.errors import CheckpointNotFound
+from portal.models import File
+from portal.settings import Settings
+
+_NUMBER = re.compile(r"^-?\d+$")
+MAX_DIGITS = 40
+
+
+def list_checkpoints(session: Session, run: str, limit: int = 100, cursor: str | None = None) -> Page[CheckpointRow]:
+    """Checkpoints by step; soups, which have none, last."""
+    facts = load_facts(session, run)
+    return slice_page([c.row for c in facts.checkpoints], facts.head.version, limit, cursor)
+
+
+def get_checkpoint(
+    session: Session, run: str, step_or_label: int | str, settings: Settings | None = None
+) -> CheckpointView:
+    """The checkpoint of a step or a release label, with its files.
+
+    CheckpointNotFound names the checkpoints around the step, StepNotRecorded the valid range.
+    """
+    facts = load_facts(session, run)
+    return checkpoint_view(session, facts, _find(facts, step_or_label), Links.of(settings))
+
+
+def checkpoint_view(session: Session, facts: ReleaseFacts, checkpoint: CheckpointFact, links: Links) -> CheckpointView:
+    """A checkpoint with its files, neighbours, findings and evaluations; two queries."""
+    row = checkpoint.row
+    files = load_files(session, facts.head.id, col(File.checkpoint_id) == checkpoint.id)
+    previous, following = _neighbours(facts, checkpoint)
+    return CheckpointView(
+        run=facts.run,
+        step=row.step,
+        stage=row.stage,
+        local_step=row.local_step,
+        tokens=row.tokens,
+        tokens_declared=row.tokens_declared,
+        labels=row.labels,
+        dtype=row.dtype,
+        contains=row.contains,
+        missing=row.missing,
+        location=row.location,
+        parents=checkpoint.parents,
+        note=row.note,
+        files=[links.file_view(f) for f in files],
+        total_bytes=row.total_bytes,
+        previous=previous,
+        next=following,
+        findings=facts.findings_by_step.get(row.step, []) if row.step is not None else [],
+        evaluations=[] if row.step is None else load_evaluations(session, facts.head.id, row.step),
+    )
+
+
+def _find(facts: ReleaseFacts, step_or_label: int | str) -> CheckpointFact:
+    if isinstance(step_or_label, str):
+        labelled = facts.labels.get(step_or_label)
+        if labelled is not None:
+            return labelled
+        if not _NUMBER.match(step_or_label) or len(step_or_label) > MAX_DIGITS:
+            raise _no_label(facts, step_or_label)
+    step = int(step_or_label)
+    facts.check_step(step)
+    found = facts.checkpoint_at(step)
+    if found is None:
+        raise no_checkpoint(facts, step, f"{facts.run} has no checkpoint at step {step}.")
+    return found
+
+
+def no_checkpoint(facts: ReleaseFacts, step: int, message: str) -> CheckpointNotFound:
+    """The error that names the released checkpoints around a step."""
+    nearest = facts.nearest_steps(step)
+    remedy = f"The nearest are at {' and '.join(str(s) for s in nearest)}." if nearest else "The run released none."
+    return CheckpointNotFound(message, remedy, nearest=nearest)
+
+
+def _no_label(facts: ReleaseFacts, label: str) -> CheckpointNotFound:
+    some = list(facts.labels)[:1] + list(facts.labels)[-1:]
+    remedy = f"Labels run from {some[0]} to {some[-1]}." if some else "Its checkpoints have no labels; ask by step."
+    return CheckpointNotFound(f"{facts.run} has no checkpoint labelled {label[:200]!r}.", remedy, nearest=[])
+
+
+def _neighbours(facts: ReleaseFacts, checkpoint: CheckpointFact) -> tuple[CheckpointRef | None, CheckpointRef | None]:
+    step = checkpoint.row.step
+    if step is None:
+        return None, None
+    before, after = facts.checkpoint_before(step - 1), facts.checkpoint_after(step)
+    return before.ref if before else None, after.ref if after else None

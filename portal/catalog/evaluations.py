@@ -1,0 +1,50 @@
+"""Evaluation results by step and task."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+from sqlmodel import Session, col
+
+from portal.catalog.answers import EvaluationView, Page
+from portal.catalog.paging import check_limit, make_cursor, read_cursor
+from portal.catalog.release import load_facts
+from portal.models import Evaluation
+
+_COLUMNS = tuple(col(getattr(Evaluation, name)) for name in EvaluationView.__dataclass_fields__)
+
+
+def list_evaluations(
+    session: Session, run: str, limit: int = 100, cursor: str | None = None, task: str | None = None
+) -> Page[EvaluationView]:
+    """Results by step, then task and metric; ``task`` narrows them to one."""
+    facts = load_facts(session, run)
+    start = read_cursor(facts.head.version, cursor)
+    conditions = [col(Evaluation.release_id) == facts.head.id] + ([col(Evaluation.task) == task] if task is not None else [])
+    total = int(session.execute(select(func.count()).select_from(Evaluation).where(*conditions)).scalar_one())
+    statement = (
+        select(*_COLUMNS)
+        .where(*conditions)
+        .order_by(
+            col(Evaluation.step).is_(None),
+            col(Evaluation.step),
+            col(Evaluation.suite),
+            col(Evaluation.task),
+            col(Evaluation.metric),
+            col(Evaluation.id),
+        )
+        .limit(check_limit(limit))
+        .offset(start)
+    )
+    items = [EvaluationView(*row) for row in session.execute(statement)]
+    end = start + len(items)
+    return Page(items, total, make_cursor(facts.head.version, end) if end < total else None)
+
+
+def load_evaluations(session: Session, release_id: int, step: int) -> list[EvaluationView]:
+    """All results at one step."""
+    statement = (
+        select(*_COLUMNS)
+        .where(col(Evaluation.release_id) == release_id, col(Evaluation.step) == step)
+        .order_by(col(Evaluation.suite), col(Evaluation.task), col(Evaluation.metric), col(Evaluation.id))
+    )
+    return [EvaluationView(*row) for row in session.execute(statement)]

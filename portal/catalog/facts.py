@@ -1,0 +1,336 @@
+"""What the portal knows of one release by step, read once and kept: published means immutable.
+
+A question about a step is then a search in sorted lists, which costs the same for ten
+checkpoints and for ten thousand.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Engine
+from sqlmodel import Session
+
+from portal.catalog.answers import (
+    CheckpointRef,
+    CheckpointRow,
+    ChunkRow,
+    ChunkSpanView,
+    EventView,
+    FindingView,
+    OrderView,
+    SeriesView,
+)
+from portal.catalog.files import FileRow
+from portal.catalog.revisions import Stamp, clock_of
+from portal.errors import StepNotRecorded
+from portal.manifest.expand import OrderEntry, StageEntry, tokens_after
+
+KEPT_RELEASES = 64
+
+
+class Interval(Protocol):
+    """Anything that holds from one step to another."""
+
+    @property
+    def first_step(self) -> int:
+        """First step it holds for."""
+
+    @property
+    def last_step(self) -> int:
+        """Last step it holds for."""
+
+
+Span = TypeVar("Span", bound=Interval)
+
+
+class Spans(Generic[Span]):
+    """Intervals of steps, found by step without looking at the others."""
+
+    def __init__(self, spans: Sequence[Span]) -> None:
+        self.all = sorted(spans, key=lambda s: s.first_step)
+        self._firsts = [s.first_step for s in self.all]
+        self._reach: list[int] = []
+        for span in self.all:
+            self._reach.append(max(span.last_step, self._reach[-1] if self._reach else span.last_step))
+
+    def over(self, first: int, last: int) -> list[Span]:
+        """Those that share a step with ``first..last``, by first step."""
+        found: list[Span] = []
+        k = bisect_right(self._firsts, last) - 1
+        while k >= 0 and self._reach[k] >= first:
+            if self.all[k].last_step >= first:
+                found.append(self.all[k])
+            k -= 1
+        return found[::-1]
+
+    def at(self, step: int) -> list[Span]:
+        """Those that hold at ``step``."""
+        return self.over(step, step)
+
+
+@dataclass(frozen=True)
+class OrderFact:
+    """One interval of the data order with its explanation."""
+
+    id: int
+    entry: OrderEntry
+    view: OrderView
+
+    @property
+    def first_step(self) -> int:
+        """First step it rules."""
+        return self.entry.first_step
+
+    @property
+    def last_step(self) -> int:
+        """Last step it rules."""
+        return self.entry.last_step
+
+
+@dataclass(frozen=True)
+class SpanFact:
+    """Steps in which a chunk was read."""
+
+    chunk: str
+    order: OrderFact
+    view: ChunkSpanView
+
+    @property
+    def first_step(self) -> int:
+        """First step that read from it."""
+        return self.view.first_step
+
+    @property
+    def last_step(self) -> int:
+        """Last step that read from it."""
+        return self.view.last_step
+
+
+@dataclass(frozen=True)
+class ChunkFact:
+    """A chunk with what its reader needs to know."""
+
+    id: int
+    row: ChunkRow
+    dtype: str | None
+    header: str | None
+    dialect: str | None
+    column: str | None
+    note: str
+
+
+@dataclass(frozen=True)
+class CheckpointFact:
+    """A checkpoint with its key in the catalog."""
+
+    id: int
+    row: CheckpointRow
+    parents: list[dict[str, Any]]
+
+    @property
+    def ref(self) -> CheckpointRef:
+        """How it is named as a neighbour."""
+        return CheckpointRef(self.row.step or 0, self.row.labels, self.row.tokens, self.row.missing)
+
+
+@dataclass(frozen=True)
+class ConfigFact:
+    """A config with its file, before addresses are filled in."""
+
+    first_step: int
+    last_step: int | None
+    values: dict[str, Any]
+    code: dict[str, Any]
+    file: FileRow | None
+    note: str
+
+
+@dataclass(frozen=True)
+class SeriesFact:
+    """A series and where its packed numbers lie."""
+
+    view: SeriesView
+    location: str
+
+
+@dataclass(frozen=True)
+class EventFact:
+    """An event as an interval."""
+
+    first_step: int
+    last_step: int
+    view: EventView
+
+
+@dataclass(frozen=True)
+class ReleaseHead:
+    """The release's own numbers."""
+
+    id: int
+    run_id: int
+    version: int
+    root: str
+    published_at: datetime
+    kind: str
+    title: str
+    description: str
+    synthetic: bool
+    parent_run: str | None
+    parent_step: int | None
+    license: dict[str, Any]
+    links: dict[str, str]
+    model: dict[str, Any]
+    sequence_length: int | None
+    row_length: int | None
+    rows_per_step: int | None
+    tokens_per_step: int | None
+    first_step: int
+    last_step: int
+    cadence: int | None
+    tokens: int | None
+    file_count: int
+    total_bytes: int
+
+
+@dataclass(frozen=True)
+class ReleaseFacts:
+    """One release by step; every list is sorted by step."""
+
+    run: str
+    head: ReleaseHead
+    stages: list[StageEntry]
+    checkpoints: list[CheckpointFact]
+    """By step; soups, which have none, last."""
+    chunks: dict[str, ChunkFact]
+    """By name, in the order of the manifest."""
+    orders: Spans[OrderFact]
+    spans: Spans[SpanFact]
+    configs: list[ConfigFact]
+    series: list[SeriesFact]
+    events: list[EventView]
+    findings: list[FindingView]
+    tokenizer: FileRow | None
+    loose_files: dict[str, FileRow]
+    """Files that belong to no checkpoint and no chunk, by path."""
+    at_hand: frozenset[str]
+    """Chunks whose files all lie on this machine."""
+    chunk_rows: dict[str, int | None] = field(default_factory=dict)
+    steps: list[int] = field(default_factory=list)
+    """Steps of the checkpoints that have one, in the order of `checkpoints`."""
+    released: list[CheckpointFact] = field(default_factory=list)
+    """Checkpoints that have a step and are not declared missing."""
+    released_steps: list[int] = field(default_factory=list)
+    events_by_step: Spans[EventFact] = field(default_factory=lambda: Spans[EventFact]([]))
+    findings_by_step: dict[int, list[FindingView]] = field(default_factory=dict)
+    labels: dict[str, CheckpointFact] = field(default_factory=dict)
+    series_by_name: dict[str, SeriesFact] = field(default_factory=dict)
+
+    def check_step(self, step: int) -> None:
+        """Raise StepNotRecorded, with the valid range and the nearest step, when the run has no such step."""
+        last = self.head.last_step
+        if 0 <= step <= last:
+            return
+        nearest = 0 if step < 0 else last
+        shown = step if abs(step) < 10**18 else f"{'-' if step < 0 else ''}a number of {len(str(abs(step)))} digits"
+        raise StepNotRecorded(
+            f"{self.run} has steps 0 (the initial model) to {last}; {shown} lies outside.",
+            f"Ask for step {nearest}.",
+            first_step=0,
+            last_step=last,
+            nearest=[nearest],
+        )
+
+    def stage_at(self, step: int) -> StageEntry | None:
+        """The stage a step belongs to; step 0 belongs to the first."""
+        found = next((s for s in self.stages if s.first_step <= step <= s.last_step), None)
+        return self.stages[0] if found is None and step == 0 and self.stages else found
+
+    def tokens_after(self, step: int) -> int | None:
+        """Tokens read by the end of a step."""
+        return tokens_after(step, self.stages)
+
+    def rows_between(self, first: int, last: int) -> int | None:
+        """Rows read in these steps; None where the rows of a step are not known."""
+        total = 0
+        for stage in self.stages:
+            steps = min(last, stage.last_step) - max(first, stage.first_step) + 1
+            if steps > 0 and stage.rows_per_step is None:
+                return None
+            total += max(steps, 0) * (stage.rows_per_step or 0)
+        return total
+
+    def checkpoint_before(self, step: int) -> CheckpointFact | None:
+        """The latest released checkpoint at or before ``step``."""
+        k = bisect_right(self.released_steps, step)
+        return self.released[k - 1] if k else None
+
+    def checkpoint_after(self, step: int) -> CheckpointFact | None:
+        """The first released checkpoint after ``step``."""
+        k = bisect_right(self.released_steps, step)
+        return self.released[k] if k < len(self.released) else None
+
+    def checkpoint_at(self, step: int) -> CheckpointFact | None:
+        """The checkpoint of exactly ``step``, a released one where there are several; declared losses count."""
+        first, end = bisect_left(self.steps, step), bisect_right(self.steps, step)
+        same = self.checkpoints[first:end]
+        return next((c for c in same if not c.row.missing), same[0] if same else None)
+
+    def nearest_steps(self, step: int) -> list[int]:
+        """Steps of the released checkpoints around ``step``."""
+        k = bisect_left(self.released_steps, step)
+        return sorted(set(self.released_steps[max(0, k - 1) : k + 1]))
+
+
+class FactsShelf:
+    """The facts of the releases asked for last, by run name."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, tuple[Stamp, ReleaseFacts]] = OrderedDict()
+
+    def find(self, run: str, stamp: Stamp) -> ReleaseFacts | None:
+        """The run's facts when they were read under this stamp."""
+        with self._lock:
+            kept = self._kept.get(run)
+            if kept is None or kept[0] != stamp:
+                return None
+            self._kept.move_to_end(run)
+            return kept[1]
+
+    def keep(self, run: str, stamp: Stamp, facts: ReleaseFacts) -> None:
+        """Remember them; the run asked for longest ago goes."""
+        with self._lock:
+            self._kept[run] = (stamp, facts)
+            self._kept.move_to_end(run)
+            while len(self._kept) > KEPT_RELEASES:
+                self._kept.popitem(last=False)
+
+
+_shelves: WeakKeyDictionary[Engine, FactsShelf] = WeakKeyDictionary()
+_shelves_lock = threading.Lock()
+
+
+def shelf_of(engine: Engine) -> FactsShelf:
+    """The shelf of an engine."""
+    with _shelves_lock:
+        return _shelves.setdefault(engine, FactsShelf())
+
+
+def kept_facts(engine: Engine, run: str) -> ReleaseFacts | None:
+    """Facts that need no query at all: only for an embedded database whose catalog has not changed since."""
+    clock = clock_of(engine)
+    return shelf_of(engine).find(run, clock.local_stamp()) if clock.local else None
+
+
+def engine_of(session: Session) -> Engine:
+    """The engine a session is bound to."""
+    bind = session.get_bind()
+    return bind if isinstance(bind, Engine) else bind.engine

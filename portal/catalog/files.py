@@ -1,0 +1,143 @@
+"""Files of a release: where they lie and where a client gets them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from urllib.parse import quote
+
+from sqlmodel import Session, col, select
+
+from portal.catalog.answers import FileView
+from portal.errors import FileNotCatalogued
+from portal.models import File, FileLocation
+from portal.settings import Settings
+
+
+@dataclass(frozen=True)
+class FilePlace:
+    """One place where the bytes of a file lie."""
+
+    uri: str
+    state: str
+    modified_ns: int | None
+    verified_at: datetime | None
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """A catalogued file with all its places, the portal's own first."""
+
+    id: int
+    checkpoint_id: int | None
+    chunk_id: int | None
+    path: str
+    role: str
+    size: int | None
+    sha256: str | None
+    places: tuple[FilePlace, ...]
+
+    @property
+    def local(self) -> FilePlace | None:
+        """The place on this machine that still holds it."""
+        return next((p for p in self.places if _is_local(p) and p.state != "missing"), None)
+
+
+@dataclass(frozen=True)
+class Links:
+    """How places become addresses a client can open."""
+
+    public_url: str = ""
+    hf_endpoint: str = "https://huggingface.co"
+
+    @classmethod
+    def of(cls, settings: Settings | None) -> Links:
+        """From the settings, or the defaults without them."""
+        return cls() if settings is None else cls(settings.public_url.rstrip("/"), settings.hf_endpoint.rstrip("/"))
+
+    def file_view(self, row: FileRow) -> FileView:
+        """The file as answers show it; folders of this machine stay private."""
+        place = row.local or (row.places[0] if row.places else FilePlace("", "unverified", None, None))
+        return FileView(
+            path=row.path,
+            size=row.size,
+            sha256=row.sha256,
+            role=row.role,
+            url=self.address(row),
+            location="local" if _is_local(place) else place.uri,
+            state=place.state,
+            verified_at=place.verified_at,
+        )
+
+    def address(self, row: FileRow) -> str | None:
+        """Where to download a file: here when its bytes are here, else its own public address."""
+        if row.local is not None and row.sha256:
+            return f"{self.public_url}/files/{row.sha256}/{quote(row.path.rsplit('/', 1)[-1])}"
+        return next((url for place in row.places if (url := self.public_address(place.uri))), None)
+
+    def public_address(self, uri: str) -> str | None:
+        """The http(s) address of a location, or None where only the portal's operator can reach it."""
+        scheme, _, rest = uri.partition("://")
+        if scheme in ("http", "https"):
+            return uri
+        return _hub_address(self.hf_endpoint, rest) if scheme == "hf" else None
+
+
+def load_files(session: Session, release_id: int, *conditions: object) -> list[FileRow]:
+    """Files of a release in their own order, in one query; further conditions narrow them."""
+    statement = (
+        select(File, FileLocation)
+        .join(FileLocation, col(FileLocation.file_id) == col(File.id), isouter=True)
+        .where(File.release_id == release_id, *conditions)  # type: ignore[arg-type]
+        .order_by(col(File.position), col(File.id), col(FileLocation.id))
+    )
+    return _grouped(session.execute(statement).all())
+
+
+def find_file(session: Session, sha256: str) -> FileRow:
+    """A file by its hash with every place any release knows it at; FileNotCatalogued when none does."""
+    statement = (
+        select(File, FileLocation)
+        .join(FileLocation, col(FileLocation.file_id) == col(File.id), isouter=True)
+        .where(File.sha256 == sha256)
+        .order_by(col(File.id), col(FileLocation.id))
+        .limit(500)
+    )
+    rows = _grouped(session.execute(statement).all())
+    if not rows:
+        raise FileNotCatalogued(
+            f"No release holds a file with sha256 {sha256}.", "Take the address from the run's file list."
+        )
+    places = {place.uri: place for row in rows for place in row.places}
+    return replace(rows[0], places=tuple(sorted(places.values(), key=_nearest)))
+
+
+def _grouped(pairs: object) -> list[FileRow]:
+    found: dict[int, tuple[File, list[FilePlace]]] = {}
+    for file, location in pairs:  # type: ignore[attr-defined]
+        places = found.setdefault(file.id, (file, []))[1]
+        if location is not None:
+            places.append(FilePlace(location.uri, location.state, location.modified_ns, location.verified_at))
+    return [
+        FileRow(key, f.checkpoint_id, f.chunk_id, f.path, f.role, f.size, f.sha256, tuple(sorted(places, key=_nearest)))
+        for key, (f, places) in found.items()
+    ]
+
+
+def _is_local(place: FilePlace) -> bool:
+    return place.uri.startswith("file://")
+
+
+def _nearest(place: FilePlace) -> tuple[bool, bool, str]:
+    return place.state == "missing", not _is_local(place), place.uri
+
+
+def _hub_address(endpoint: str, rest: str) -> str | None:
+    """``[datasets/]org/name[@revision]/path`` as the Hub's resolve address (as huggingface_hub's HfFileSystem writes paths)."""
+    parts = rest.split("/")
+    kind = parts.pop(0) + "/" if parts[0] in ("datasets", "spaces") else ""
+    if len(parts) < 3:
+        return None
+    name, _, revision = parts[1].partition("@")
+    path = "/".join(quote(part) for part in parts[2:])
+    return f"{endpoint}/{kind}{parts[0]}/{name}/resolve/{quote(revision or 'main', safe='%')}/{path}"

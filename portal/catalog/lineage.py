@@ -1,0 +1,44 @@
+"""Where a run comes from and what came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlmodel import Session, col
+
+from portal.catalog.answers import Lineage
+from portal.catalog.release import load_facts
+from portal.models import Release, Run
+
+
+def get_lineage(session: Session, run: str) -> Lineage:
+    """Ancestors nearest first, and direct descendants by name, in three queries."""
+    facts = load_facts(session, run)
+    statement = select(col(Run.org), col(Run.name), col(Release.kind), col(Release.parent_run), col(Release.parent_step)).join(
+        Release, (col(Release.run_id) == col(Run.id)) & (col(Release.version) == col(Run.version))
+    )
+    known = {f"{org}/{name}" for org, name in session.execute(select(col(Run.org), col(Run.name)).where(col(Run.version) > 0))}
+    descendants = session.execute(
+        statement.where(col(Release.parent_run).is_not(None)).order_by(col(Run.org), col(Run.name))
+    ).all()
+    origin = {f"{org}/{name}": (parent, step) for org, name, _, parent, step in descendants}
+    children = [
+        {"run": f"{org}/{name}", "kind": kind, "step": step}
+        for org, name, kind, parent, step in descendants
+        if parent == run
+    ]
+    return Lineage(run, _ancestors(facts.run, origin, known), children)
+
+
+def _ancestors(run: str, origin: dict[str, tuple[str, int | None]], known: set[str]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    seen = {run}
+    while run in origin:
+        run, step = origin[run]
+        found.append({"run": run, "step": step, "known": run in known})
+        # Two manifests may name each other as parent; the chain ends where it would repeat.
+        if run in seen:
+            break
+        seen.add(run)
+    return found

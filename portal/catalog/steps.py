@@ -1,0 +1,131 @@
+"""Everything that lies at one step."""
+
+from __future__ import annotations
+
+import math
+
+from sqlmodel import Session
+
+from portal.catalog.answers import DataAtStep, MetricAtStep, OrderView, StepView
+from portal.catalog.facts import ConfigFact, OrderFact, ReleaseFacts
+from portal.catalog.files import Links
+from portal.catalog.findings import config_view
+from portal.catalog.metrics import metrics_root
+from portal.catalog.release import load_facts
+from portal.catalog.runs import stage_view
+from portal.errors import OrderUnknown
+from portal.metrics.series import open_series
+from portal.settings import Settings
+from portal.tokens.orders import explain_order, rows_total
+
+NOTHING_READ = OrderView("unknown", "unknown", "", "Step 0 is the initial model: it read nothing.")
+NO_ORDER = OrderView("unknown", "unknown", "", explain_order(None))
+
+
+def get_step(session: Session, settings: Settings, run: str, step: int) -> StepView:
+    """What the run measured, read and saved at ``step``; no query when the run's facts are at hand.
+
+    Step 0 is the initial model. StepNotRecorded names the valid range and the nearest step.
+    """
+    return step_view(load_facts(session, run), settings, step)
+
+
+def step_view(facts: ReleaseFacts, settings: Settings, step: int) -> StepView:
+    """The answer from facts alone."""
+    facts.check_step(step)
+    stage = facts.stage_at(step)
+    before, at, after = facts.checkpoint_before(step - 1), facts.checkpoint_at(step), facts.checkpoint_after(step)
+    config = _config_at(facts, step)
+    tokens = facts.tokens_after(step)
+    return StepView(
+        run=facts.run,
+        step=step,
+        stage=stage_view(stage) if stage else None,
+        local_step=stage.local_step(step) if stage else None,
+        tokens=tokens if tokens is not None or at is None else at.row.tokens,
+        metrics=_metrics_at(facts, settings, step),
+        before=before.ref if before else None,
+        at=at.ref if at else None,
+        after=after.ref if after else None,
+        data=data_at(facts, step),
+        config=config_view(config, Links.of(settings)) if config else None,
+        events=[e.view for e in facts.events_by_step.at(step)],
+        findings=facts.findings_by_step.get(step, []),
+    )
+
+
+def data_at(facts: ReleaseFacts, step: int) -> DataAtStep:
+    """The data that one step read, as far as it is known."""
+    if step == 0:
+        return DataAtStep(NOTHING_READ, 0, [], None, False, NOTHING_READ.reason)
+    order = order_at(facts, step)
+    spans = facts.spans.at(step)
+    rows, reason = _batch_rows(facts, order, step)
+    names = list(dict.fromkeys(s.chunk for s in spans))
+    reason = reason or _not_at_hand(facts, order, names)
+    return DataAtStep(
+        order.view if order else NO_ORDER, rows, names, spans[0].view if spans else None, not reason, reason
+    )
+
+
+def order_at(facts: ReleaseFacts, step: int) -> OrderFact | None:
+    """The data order that rules a step."""
+    return next(iter(facts.orders.at(step)), None)
+
+
+def _batch_rows(facts: ReleaseFacts, order: OrderFact | None, step: int) -> tuple[int | None, str]:
+    """Rows of the batch, and why they cannot be named where they cannot."""
+    stage = facts.stage_at(step)
+    usual = stage.rows_per_step if stage else None
+    if order is None:
+        return usual, NO_ORDER.reason
+    if order.view.kind == "unknown" or order.view.confidence in ("chunk", "unknown"):
+        return usual, order.view.reason
+    if usual is None:
+        return None, "How many rows a step reads is not recorded."
+    if step != order.last_step and not order.entry.per_chunk:
+        return usual, ""
+    try:
+        return rows_total(order.entry, usual, facts.chunk_rows, step), ""
+    except OrderUnknown as error:
+        return None, error.message
+
+
+def _not_at_hand(facts: ReleaseFacts, order: OrderFact | None, names: list[str]) -> str:
+    if order is not None and order.entry.file is not None:
+        index = facts.loose_files.get(order.entry.file.path)
+        if index is None or index.local is None:
+            return f"The index file {order.entry.file.path} is not at hand: this portal holds no copy of it."
+    absent = next((n for n in names if n not in facts.at_hand), None)
+    return (
+        f"The bytes of chunk {absent} are not at hand: this portal knows where they are but holds no copy."
+        if absent
+        else ""
+    )
+
+
+def _config_at(facts: ReleaseFacts, step: int) -> ConfigFact | None:
+    """The config declared last among those in force; the initial model goes by the first step's."""
+    step = max(step, 1)
+    held = [c for c in facts.configs if c.first_step <= step and (c.last_step is None or step <= c.last_step)]
+    return held[-1] if held else None
+
+
+def _metrics_at(facts: ReleaseFacts, settings: Settings, step: int) -> list[MetricAtStep]:
+    root = metrics_root(settings)
+    found = []
+    for series in facts.series:
+        value = open_series(root, series.location).value_at(step)
+        if value is not None:
+            view = series.view
+            found.append(
+                MetricAtStep(view.name, view.group, view.unit, value if math.isfinite(value) else None, special(value))
+            )
+    return found
+
+
+def special(value: float) -> str | None:
+    """The name of a value that JSON cannot write."""
+    if math.isfinite(value):
+        return None
+    return "nan" if math.isnan(value) else "+inf" if value > 0 else "-inf"
