@@ -73,7 +73,9 @@ def write_group(path: Path, steps: Ints, columns: Iterable[Floats]) -> list[tupl
     The file appears whole or not at all: temporary file, fsync, rename, fsync of the folder.
     """
     if len(steps) > MAX_POINTS:
-        raise TooLarge(f"A series has {len(steps)} points; {MAX_POINTS} is the most one can have.", "Split it by stage.")
+        raise TooLarge(
+            f"A series has {len(steps)} points; {MAX_POINTS} is the most one can have.", "Split it by stage."
+        )
     columns = list(columns)
     specials = [_places(values) for values in columns]
     header = _header(len(steps), [[len(p) for p in places] for places in specials])
@@ -105,7 +107,9 @@ def open_group(path: Path) -> PackedGroup:
     try:
         stat = path.stat()
     except OSError:
-        raise FileMissing(f"The stored numbers {path.name} are not in the metric store.", "Publish the run again.") from None
+        raise FileMissing(
+            f"The stored numbers {path.name} are not in the metric store.", "Publish the run again."
+        ) from None
     return _open(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
 
@@ -179,7 +183,14 @@ def _shared_arrays(steps: Ints) -> Iterator[Array]:
 def _series_arrays(values: Floats, places: tuple[Places, Places, Places]) -> Iterator[Array]:
     yield values.astype("<f8", copy=False)
     levels = build_levels(values)
-    for name, dtype in (("min", "<f8"), ("max", "<f8"), ("mean", "<f8"), ("last", "<f8"), ("argmin", "<u4"), ("argmax", "<u4")):
+    for name, dtype in (
+        ("min", "<f8"),
+        ("max", "<f8"),
+        ("mean", "<f8"),
+        ("last", "<f8"),
+        ("argmin", "<u4"),
+        ("argmax", "<u4"),
+    ):
         parts = [getattr(level, name) for level in levels]
         yield np.concatenate(parts).astype(dtype, copy=False) if parts else np.empty(0, dtype)
     yield from places

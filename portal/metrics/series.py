@@ -118,7 +118,9 @@ class Series:
         counts = [flags.astype(np.int64) for flags in (finite, nan, above | below, above, below)]
         odd = ~finite
         kinds = np.select([nan, above], [0, 1], 2).astype(np.uint8)[odd]
-        return Buckets(True, len(steps), steps, steps, clean, clean, clean, clean, place, place, *counts, steps[odd], kinds)
+        return Buckets(
+            True, len(steps), steps, steps, clean, clean, clean, clean, place, place, *counts, steps[odd], kinds
+        )
 
     def _bucketed(self, low: int, high: int, block: int, blocks: Blocks) -> Buckets:
         edges = np.arange(low // block, (high - 1) // block + 2) * block
@@ -133,7 +135,9 @@ class Series:
         odd_steps, odd_kinds = self._nonfinite(low, high)
         values = (blocks.min, blocks.max, blocks.mean, blocks.last)
         counts = (finite, nan, above + below, above, below)
-        return Buckets(False, high - low, first_step, last_step, *values, min_step, max_step, *counts, odd_steps, odd_kinds)
+        return Buckets(
+            False, high - low, first_step, last_step, *values, min_step, max_step, *counts, odd_steps, odd_kinds
+        )
 
     def _from_level(self, low: int, high: int, block: int) -> Blocks:
         """Stored blocks of one level; the blocks that the range cuts are summarised from the raw values."""
@@ -169,13 +173,17 @@ def write_series(root: Path, release_key: str, series: list[SeriesData]) -> list
     groups: dict[bytes, list[int]] = {}
     keys: dict[int, bytes] = {}
     for index, one in enumerate(series):
-        key = keys.setdefault(id(one.steps), hashlib.blake2b(np.ascontiguousarray(one.steps).data, digest_size=16).digest())
+        key = keys.setdefault(
+            id(one.steps), hashlib.blake2b(np.ascontiguousarray(one.steps).data, digest_size=16).digest()
+        )
         groups.setdefault(key, []).append(index)
     stored: dict[int, StoredSeries] = {}
     for number, members in enumerate(groups.values()):
         location = f"{release_key}/g{number}.series"
         if not _LOCATION.match(f"{location}#0"):
-            raise BadRequest(f"{release_key!r} cannot name a folder of series.", "Use letters, digits and ._-+=@, split by slashes.")
+            raise BadRequest(
+                f"{release_key!r} cannot name a folder of series.", "Use letters, digits and ._-+=@, split by slashes."
+            )
         columns = [np.asarray(series[i].values, dtype=np.float64) for i in members]
         counts = write_group(root / location, np.asarray(series[members[0]].steps, dtype=np.int64), columns)
         for place, (index, (nan, inf)) in enumerate(zip(members, counts, strict=True)):

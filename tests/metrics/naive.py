@@ -9,7 +9,9 @@ import numpy as np
 from portal.metrics.buckets import KINDS, NONE, Buckets
 
 
-def check_buckets(steps: np.ndarray, values: np.ndarray, first: int | None, last: int | None, limit: int, answer: Buckets) -> None:
+def check_buckets(
+    steps: np.ndarray, values: np.ndarray, first: int | None, last: int | None, limit: int, answer: Buckets
+) -> None:
     """Fail unless ``answer`` says exactly what the points in the range say."""
     inside = [i for i, s in enumerate(steps.tolist()) if (first is None or s >= first) and (last is None or s <= last)]
     assert answer.points == len(inside)

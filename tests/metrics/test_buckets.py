@@ -40,7 +40,9 @@ def series_and_question(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int | 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(series_and_question())
-def test_buckets_equal_the_plain_definition(tmp_path: Path, case: tuple[np.ndarray, np.ndarray, int | None, int | None, int]) -> None:
+def test_buckets_equal_the_plain_definition(
+    tmp_path: Path, case: tuple[np.ndarray, np.ndarray, int | None, int | None, int]
+) -> None:
     steps, values, first, last, buckets = case
     answer = stored(tmp_path, steps, values).query(first, last, buckets)
     check_buckets(steps, values, first, last, buckets, answer)

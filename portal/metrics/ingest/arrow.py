@@ -48,7 +48,8 @@ def read_parquet(path: Path) -> Table:
     except (pa.ArrowException, OSError) as error:
         raise DataFault(f"{path.name} cannot be read as Parquet: {_short(error)}", "Write the file again.") from None
     columns = {
-        name: _column(column, null_is_written=True) for name, column in zip(table.column_names, table.columns, strict=True)
+        name: _column(column, null_is_written=True)
+        for name, column in zip(table.column_names, table.columns, strict=True)
     }
     return Table(path.name, table.num_rows, columns, lambda row: f"row {row + 1}")
 
@@ -72,7 +73,9 @@ def _parse(path: Path, delimiter: str, threads: bool) -> pa.Table:
                 f"{path.name} has a line longer than {BLOCK >> 20} MiB.", "Shorten it, or convert the file to Parquet."
             ) from None
         text = _short(error).replace("CSV parse error: ", "").replace("Row #", "line ")
-        raise DataFault(f"{path.name} cannot be read as CSV: {text}", "Correct the line, or write the file again.") from None
+        raise DataFault(
+            f"{path.name} cannot be read as CSV: {text}", "Correct the line, or write the file again."
+        ) from None
 
 
 def _delimiter(path: Path) -> str:

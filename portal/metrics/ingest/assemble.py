@@ -41,7 +41,9 @@ def assemble(table: Table, spec: MetricFile, source: str, steps_of: StepsOf | No
     return Ingested(series, notes)
 
 
-def make_series(name: str, definition: SeriesDefinition, source: str, x_kind: str, steps: Ints, values: Floats) -> SeriesData:
+def make_series(
+    name: str, definition: SeriesDefinition, source: str, x_kind: str, steps: Ints, values: Floats
+) -> SeriesData:
     """A series with its definition's words."""
     d = definition
     return SeriesData(name, d.group, d.unit, d.reduction, d.description, d.column, source, x_kind, steps, values)
@@ -66,7 +68,12 @@ def duplicate_notes(file: str, series: Iterable[SeriesData]) -> list[IngestNote]
         f"{file}: steps are logged more than once in {len(repeats)} series (first at step {examples[0]}); "
         "all points are kept, and the value at a step is the one logged last."
     )
-    evidence = {"file": file, "series": dict(list(repeats.items())[:LISTED]), "series_total": len(repeats), "steps": examples}
+    evidence = {
+        "file": file,
+        "series": dict(list(repeats.items())[:LISTED]),
+        "series_total": len(repeats),
+        "steps": examples,
+    }
     return [IngestNote("duplicate-steps", message, evidence, examples[0])]
 
 
@@ -111,7 +118,9 @@ class _Axis:
 def _row_steps(table: Table, spec: MetricFile, steps_of: StepsOf | None, notes: list[IngestNote]) -> Ints:
     """Step of every row, -1 where it has none that can be used (and a note)."""
     if spec.x not in table.columns:
-        likely = [name for name in table.columns if name.lower().strip("_") in ("step", "global_step", "iteration", "iter")]
+        likely = [
+            name for name in table.columns if name.lower().strip("_") in ("step", "global_step", "iteration", "iter")
+        ]
         hint = f"Set x to {likely[0]!r}." if likely else f"Set x to one of its columns: {_listed(table.columns)}."
         raise DataFault(f"{table.name} has no column {spec.x!r}.", hint)
     column = table.columns[spec.x]
@@ -150,7 +159,12 @@ def _note_unusable(
     if len(rows) == table.rows:
         raise DataFault(f"{where}: {text!r} is no step, and no row has one.", "A step is a whole number of 0 or more.")
     message = f"{where}: {text!r} is no step; {len(rows)} of {table.rows} rows have none and are left out."
-    evidence = {"file": table.name, "column": spec.x, "rows": len(rows), "places": [table.place(int(r)) for r in rows[:SHOWN]]}
+    evidence = {
+        "file": table.name,
+        "column": spec.x,
+        "rows": len(rows),
+        "places": [table.place(int(r)) for r in rows[:SHOWN]],
+    }
     notes.append(IngestNote("unusable-steps", message, evidence))
 
 
@@ -196,7 +210,9 @@ def _cell_notes(table: Table, columns: dict[str, str]) -> list[IngestNote]:
         }
         notes.append(IngestNote("unreadable-cells", message, evidence))
     if nulls:
-        message = f"{table.name}: {sum(nulls.values())} null cells in {len(nulls)} series are read as absent, not as NaN."
+        message = (
+            f"{table.name}: {sum(nulls.values())} null cells in {len(nulls)} series are read as absent, not as NaN."
+        )
         evidence = {"file": table.name, "series": dict(list(nulls.items())[:LISTED]), "series_total": len(nulls)}
         notes.append(IngestNote("null-is-absent", message, evidence))
     return notes

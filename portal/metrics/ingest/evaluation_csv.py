@@ -45,7 +45,8 @@ def read_evaluation_csv(path: Path, spec: EvaluationFile, source: str) -> Ingest
     fallback = spec.step if fallback is None else fallback
     if column is None and fallback is None:
         raise DataFault(
-            f"{path.name} has no column of steps ({', '.join(STEP_COLUMNS)}).", "Name it `step`, or set step in the manifest."
+            f"{path.name} has no column of steps ({', '.join(STEP_COLUMNS)}).",
+            "Name it `step`, or set step in the manifest.",
         )
     wide = [] if "task" in names else _wide_columns(path, names, notes)
     for number, cells in lines:
@@ -61,7 +62,9 @@ def read_evaluation_csv(path: Path, spec: EvaluationFile, source: str) -> Ingest
             rows.append(_row(cells, spec, source, (step, task, metric), (value, parse_number(error))))
     if bad:
         message = f"{path.name}, {bad[0]} is no number; {len(bad)} such cells make no result."
-        notes.append(IngestNote("unreadable-cells", message, {"file": path.name, "cells": len(bad), "first": bad[:SHOWN]}))
+        notes.append(
+            IngestNote("unreadable-cells", message, {"file": path.name, "cells": len(bad), "first": bad[:SHOWN]})
+        )
     if not rows:
         raise DataFault(f"{path.name} holds no result.", "Give a column `task`, or columns named after tasks.")
     return IngestedEvaluations(rows, notes + find_repeats(rows))
@@ -80,7 +83,8 @@ def _lines(path: Path) -> Iterator[tuple[int, Cells]]:
                     continue
                 if len(cells) != len(header):
                     raise DataFault(
-                        f"{path.name}, line {reader.line_num}: {len(cells)} cells, but {len(header)} columns.", "Correct the line."
+                        f"{path.name}, line {reader.line_num}: {len(cells)} cells, but {len(header)} columns.",
+                        "Correct the line.",
                     )
                 empty = False
                 yield reader.line_num, dict(zip(header, cells, strict=True))
@@ -127,12 +131,19 @@ def _long(cells: Cells) -> Iterator[tuple[str, str, str, str, str]]:
 def _step(path: Path, line: int, column: str, text: str) -> int:
     number = parse_number(text)
     if number is None or not math.isfinite(number) or number != int(number) or not 0 <= number <= MAX_STEP:
-        raise DataFault(f"{path.name}, line {line}, column {column!r}: {text!r} is no step.", "A step is a whole number of 0 or more.")
+        raise DataFault(
+            f"{path.name}, line {line}, column {column!r}: {text!r} is no step.",
+            "A step is a whole number of 0 or more.",
+        )
     return int(number)
 
 
 def _row(
-    cells: Cells, spec: EvaluationFile, source: str, what: tuple[int | None, str, str], numbers: tuple[float, float | None]
+    cells: Cells,
+    spec: EvaluationFile,
+    source: str,
+    what: tuple[int | None, str, str],
+    numbers: tuple[float, float | None],
 ) -> EvaluationRow:
     value, special = split_special(numbers[0])
     error = numbers[1] if numbers[1] is not None and math.isfinite(numbers[1]) else None
@@ -140,4 +151,6 @@ def _row(
     count = int(shots) if shots is not None and math.isfinite(shots) else None
     suite = spec.suite or cells.get("suite", "") or ("" if count is None else f"{count}-shot")
     step, task, metric = what
-    return EvaluationRow(step, suite, task, metric, value, special, error, count, cells.get("version") or None, spec.by, source)
+    return EvaluationRow(
+        step, suite, task, metric, value, special, error, count, cells.get("version") or None, spec.by, source
+    )

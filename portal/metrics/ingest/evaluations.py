@@ -26,7 +26,16 @@ from portal.metrics.ingest.table import MAX_STEP, SHOWN, IngestNote, parse_numbe
 MAX_BYTES = 256 << 20
 _STEP = re.compile(r"(?:global_?)?step[_-]?(\d+)(?!\d)", re.IGNORECASE)
 _SUITES = {0: "zero-shot", 1: "one-shot", 2: "two-shot", 3: "three-shot", 4: "four-shot", 5: "five-shot"}
-_PROMPT_KEYS = {"task_name", "prompt_name", "prompt_id", "dataset_path", "dataset_name", "subset", "prompt_jinja", "comment"}
+_PROMPT_KEYS = {
+    "task_name",
+    "prompt_name",
+    "prompt_id",
+    "dataset_path",
+    "dataset_name",
+    "subset",
+    "prompt_jinja",
+    "comment",
+}
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,9 @@ def read_lm_eval(path: Path, spec: EvaluationFile, source: str) -> IngestedEvalu
     document = _load(path)
     results = document.get("results") if isinstance(document, dict) else None
     if not isinstance(results, dict | list) or not results:
-        raise DataFault(f"{path.name} holds no `results` as lm-eval writes them.", "Give the harness's own result file.")
+        raise DataFault(
+            f"{path.name} holds no `results` as lm-eval writes them.", "Give the harness's own result file."
+        )
     notes: list[IngestNote] = []
     step = _step(path, spec, document, notes)
     rows = []
@@ -68,7 +79,9 @@ def read_lm_eval(path: Path, spec: EvaluationFile, source: str) -> IngestedEvalu
         suite = spec.suite or _suite(shots)
         for metric, value, stderr in _metrics(metrics):
             number, special = split_special(value)
-            rows.append(EvaluationRow(step, suite, task, metric, number, special, stderr, shots, version, spec.by, source))
+            rows.append(
+                EvaluationRow(step, suite, task, metric, number, special, stderr, shots, version, spec.by, source)
+            )
     if not rows:
         raise DataFault(f"{path.name} names tasks but no number.", "Give the harness's own result file.")
     return IngestedEvaluations(rows, notes)
@@ -163,7 +176,9 @@ def _tasks(path: Path, results: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     if isinstance(results, dict):
         for task, metrics in results.items():
             if not isinstance(metrics, dict):
-                raise DataFault(f"{path.name}: results[{task!r}] is no table of metrics.", "Give the harness's own result file.")
+                raise DataFault(
+                    f"{path.name}: results[{task!r}] is no table of metrics.", "Give the harness's own result file."
+                )
             yield task, metrics
         return
     for index, entry in enumerate(results):

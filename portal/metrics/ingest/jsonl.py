@@ -60,7 +60,9 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         while line := file.readline(MAX_LINE + 1):
             number += 1
             if len(line) > MAX_LINE:
-                raise TooLarge(f"{path.name}, line {number}: longer than {MAX_LINE >> 20} MiB.", "One line is one step's numbers.")
+                raise TooLarge(
+                    f"{path.name}, line {number}: longer than {MAX_LINE >> 20} MiB.", "One line is one step's numbers."
+                )
             if line.isspace():
                 continue
             document = _parse(path, number, line)
@@ -77,7 +79,9 @@ def _parse(path: Path, number: int, line: bytes) -> Any:
         try:
             return json.loads(line)
         except (ValueError, RecursionError):
-            raise DataFault(f"{path.name}, line {number}: not valid JSON ({error}).", "Correct or remove the line.") from None
+            raise DataFault(
+                f"{path.name}, line {number}: not valid JSON ({error}).", "Correct or remove the line."
+            ) from None
 
 
 def _collect(cells: dict[str, _Cells], prefix: str, document: dict[str, Any], row: int) -> None:

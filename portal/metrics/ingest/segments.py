@@ -25,7 +25,9 @@ def join_segments(series: list[SeriesData]) -> tuple[list[SeriesData], list[Inge
     for one, parts in zip(joined, by_name.values(), strict=True):
         if len(parts) > 1:
             message = f"Series {one.name!r} was joined from {len(parts)} segments: {one.source}."
-            notes.append(IngestNote("joined-segments", message, {"series": one.name, "segments": [p.source for p in parts]}))
+            notes.append(
+                IngestNote("joined-segments", message, {"series": one.name, "segments": [p.source for p in parts]})
+            )
             notes += duplicate_notes(one.source, [one])
     return joined, notes
 

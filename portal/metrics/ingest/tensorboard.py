@@ -47,7 +47,11 @@ def read_tensorboard(path: Path, spec: MetricFile, source: str, steps_of: StepsO
         notes.append(IngestNote("tags-by-other-x", message, {"file": path.name, "tags": left}))
     if others:
         message = f"{path.name}: {sum(others.values())} summaries are no scalars and are left out ({len(others)} tags)."
-        notes.append(IngestNote("summaries-without-scalars", message, {"file": path.name, "tags": dict(list(others.items())[:20])}))
+        notes.append(
+            IngestNote(
+                "summaries-without-scalars", message, {"file": path.name, "tags": dict(list(others.items())[:20])}
+            )
+        )
     chosen = {tag: cells for tag, cells in points.items() if tag not in left}
     if not chosen:
         raise DataFault(f"{path.name} holds no scalar by {spec.x_kind}.", "Set x_kind to what its tags count.")
@@ -71,7 +75,9 @@ def _scalars(path: Path) -> tuple[dict[str, tuple[list[int], list[float]]], dict
         try:
             event = Event.FromString(record)
         except DecodeError as error:
-            raise DataFault(f"{path.name}, byte {offset}: not a TensorBoard event ({error}).", "Copy the file again.") from None
+            raise DataFault(
+                f"{path.name}, byte {offset}: not a TensorBoard event ({error}).", "Copy the file again."
+            ) from None
         for value in event.summary.value:
             number = _scalar(value)
             if number is None:
@@ -93,7 +99,9 @@ def _records(path: Path) -> Iterator[tuple[int, bytes]]:
                 raise _truncated(path, offset)
             length, check = struct.unpack("<QI", head)
             if _masked(head[:8]) != check:
-                raise DataFault(f"{path.name}, byte {offset}: the CRC of a record's length does not match.", "Copy the file again.")
+                raise DataFault(
+                    f"{path.name}, byte {offset}: the CRC of a record's length does not match.", "Copy the file again."
+                )
             if length > MAX_RECORD:
                 raise DataFault(f"{path.name}, byte {offset}: a record of {length} bytes.", "Write scalars only.")
             body = file.read(length + 4)
@@ -101,7 +109,9 @@ def _records(path: Path) -> Iterator[tuple[int, bytes]]:
                 raise _truncated(path, offset)
             record = body[:length]
             if _masked(record) != struct.unpack_from("<I", body, length)[0]:
-                raise DataFault(f"{path.name}, byte {offset}: the CRC of a record does not match.", "Copy the file again.")
+                raise DataFault(
+                    f"{path.name}, byte {offset}: the CRC of a record does not match.", "Copy the file again."
+                )
             yield offset, record
             offset += length + 16
         if not offset:
@@ -148,7 +158,9 @@ def _one_tag(
 ) -> Ingested:
     x, values = (np.array(part, dtype=np.float64) for part in cells)
     tag = definition.column
-    table = Table(file, len(x), {"step": Column(x, None), tag: Column(values, None)}, lambda row: f"event {row + 1} of {tag!r}")
+    table = Table(
+        file, len(x), {"step": Column(x, None), tag: Column(values, None)}, lambda row: f"event {row + 1} of {tag!r}"
+    )
     alone = spec.model_copy(update={"x": "step", "series": {name: definition}})
     return assemble(table, alone, source, steps_of)
 
@@ -163,5 +175,7 @@ def _merged(notes: list[IngestNote]) -> list[IngestNote]:
         else:
             series = known.evidence.get("series", {}) | note.evidence.get("series", {})
             evidence = {**known.evidence, "notes": known.evidence.get("notes", 1) + 1}
-            first[note.code] = IngestNote(note.code, known.message, evidence | ({"series": series} if series else {}), known.step)
+            first[note.code] = IngestNote(
+                note.code, known.message, evidence | ({"series": series} if series else {}), known.step
+            )
     return list(first.values())

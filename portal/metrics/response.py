@@ -1,0 +1,106 @@
+"""Ready answers to metric queries: columns per series as JSON, or with packed arrays for plotly.
+
+JSON has no NaN: a number that is not finite is null, and what it was stands in ``special`` (raw
+points) or in the counts and ``nonfinite`` (buckets). Nothing is left out unsaid.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from portal.metrics.buckets import KINDS, NONE, Buckets
+
+MOST_NONFINITE = 1000
+"""Non-finite points listed one by one per series; ``nonfinite_total`` counts all, as do the buckets."""
+
+STEPS = ("first_step", "last_step", "min_step", "max_step")
+VALUES = ("min", "max", "mean", "last")
+COUNTS = ("finite", "nan", "inf", "positive_inf", "negative_inf")
+
+
+@dataclass(frozen=True)
+class NamedBuckets:
+    """The answer for one series.
+
+    ``x`` holds, where x is not the step, the x of ``first_step, last_step, min_step, max_step`` by these
+    names; ``about`` is merged into the series' object.
+    """
+
+    name: str
+    buckets: Buckets
+    x: Mapping[str, npt.NDArray[Any]] | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def to_json(answers: Sequence[NamedBuckets], head: Mapping[str, Any] | None = None, packed: bool = False) -> bytes:
+    """``{**head, "series": [...]}`` as bytes.
+
+    A series is ``{name, points, kind: "buckets", first_step: [..], …}`` with one entry per bucket, or
+    ``{name, points, kind: "raw", step: [..], value: [..], special: [[step, "nan"|"+inf"|"-inf"], …]}``.
+    ``nonfinite`` lists such points of bucketed answers up to ``MOST_NONFINITE`` of ``nonfinite_total``.
+    With ``packed`` every column is ``{"dtype", "bdata"}``: base64 of little-endian numbers, as plotly
+    reads it; NaN then stays NaN and "no step" is -1.
+    """
+    series = [_raw(one, packed) if one.buckets.raw else _bucketed(one, packed) for one in answers]
+    return orjson.dumps({**(head or {}), "series": series}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _bucketed(one: NamedBuckets, packed: bool) -> dict[str, Any]:
+    buckets = one.buckets
+    answer = {**one.about, "name": one.name, "points": buckets.points, "kind": "buckets"}
+    absent = None if packed or bool(buckets.finite.all()) else buckets.finite == 0
+    columns: dict[str, npt.NDArray[Any]] = {name: getattr(buckets, name) for name in STEPS + VALUES + COUNTS}
+    columns |= {f"{name.removesuffix('_step')}_x": array for name, array in (one.x or {}).items()}
+    for name, array in columns.items():
+        empty = absent if name in ("min_step", "max_step", "min_x", "max_x") else None
+        answer[name] = _column(array, packed, empty)
+    return answer | _nonfinite(buckets)
+
+
+def _raw(one: NamedBuckets, packed: bool) -> dict[str, Any]:
+    buckets = one.buckets
+    answer = {**one.about, "name": one.name, "points": buckets.points, "kind": "raw"}
+    answer["step"] = _column(buckets.first_step, packed, None)
+    answer["value"] = _column(buckets.last, packed, None)
+    if one.x:
+        answer["x"] = _column(one.x["first_step"], packed, None)
+    steps, kinds = buckets.nonfinite_steps.tolist(), buckets.nonfinite_kinds.tolist()
+    answer["special"] = [[step, KINDS[kind]] for step, kind in zip(steps, kinds, strict=True)]
+    return answer
+
+
+def _nonfinite(buckets: Buckets) -> dict[str, Any]:
+    steps = buckets.nonfinite_steps[:MOST_NONFINITE].tolist()
+    kinds = buckets.nonfinite_kinds[:MOST_NONFINITE].tolist()
+    return {
+        "nonfinite": [[step, KINDS[kind]] for step, kind in zip(steps, kinds, strict=True)],
+        "nonfinite_listed": len(steps),
+        "nonfinite_total": len(buckets.nonfinite_steps),
+    }
+
+
+def _column(array: npt.NDArray[Any], packed: bool, absent: npt.NDArray[np.bool_] | None) -> Any:
+    if packed:
+        return pack_exact(array)
+    if absent is not None:
+        return [None if missing else number for number, missing in zip(array.tolist(), absent.tolist(), strict=True)]
+    return np.ascontiguousarray(array)
+
+
+def pack_exact(array: npt.NDArray[Any]) -> dict[str, str]:
+    """``{"dtype", "bdata"}`` without loss: floats in 64 bit, integers in 32 bit where they fit, else 64-bit floats.
+
+    plotly.js knows no 64-bit integers; steps and tokens below 2**53 are exact as floats.
+    """
+    kind = "f8"
+    if array.dtype.kind == "i" and (not array.size or NONE <= int(array.min()) <= int(array.max()) < 2**31):
+        kind = "i4"
+    data = array.astype(f"<{kind}", copy=False).tobytes()
+    return {"dtype": kind, "bdata": base64.b64encode(data).decode("ascii")}
