@@ -95,7 +95,8 @@ def _spike_events(series: Numbers, places: Ints) -> Iterable[tuple[float, Detect
     for run in _runs(np.flatnonzero(high)):
         top = int(run[values[run].argmax()])
         first, last = int(series.steps[places[run[0]]]), int(series.steps[places[run[-1]]])
-        note = f"{series.name} rises to {values[top]:.4g} at step {int(series.steps[places[top]])}, from about {level[top]:.4g}."
+        at = int(series.steps[places[top]])
+        note = f"{series.name} rises to {values[top]:.4g} at step {at}, from about {level[top]:.4g}."
         yield float(rise[top]), DetectedEvent(first, last, "spike", note)
 
 
@@ -124,6 +125,6 @@ def _listed(found: list[tuple[float, DetectedEvent]], kind: str, name: str) -> l
     rest = [event for _, event in found[MOST:]]
     if rest:
         first, last = min(e.step for e in rest), max(e.last_step for e in rest)
-        note = f"{name}: {len(rest)} smaller events of this kind between steps {first} and {last} are not listed one by one."
+        note = f"{name}: {len(rest)} smaller events of this kind, from step {first} to {last}, are not listed singly."
         events.append(DetectedEvent(first, last, kind, note))
     return events

@@ -8,6 +8,7 @@ NaN and infinities are not in these numbers; they are kept beside them (see ``pa
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ FIRST_BLOCK = 8
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Places = npt.NDArray[np.uint32]
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,9 @@ def summarise(values: Floats, offset: int, block: int) -> Blocks:
     """Blocks over raw ``values`` whose first element has place ``offset``; bounds lie at multiples of ``block``."""
     lead = offset % block
     rows = -(-(lead + len(values)) // block)
-    grid = np.full(rows * block, np.nan)
-    grid[lead : lead + len(values)] = values
-    grid = grid.reshape(rows, block)
+    padded = np.full(rows * block, np.nan)
+    padded[lead : lead + len(values)] = values
+    grid = padded.reshape(rows, block)
     finite = np.isfinite(grid)
     counts = finite.sum(axis=1)
     empty = counts == 0
@@ -175,16 +177,21 @@ def _last_finite(values: Floats, finite: npt.NDArray[np.bool_] | None) -> Floats
     """Last finite value of each block of the finest level."""
     blocks = -(-len(values) // FIRST_BLOCK)
     ends = np.minimum(np.arange(1, blocks + 1) * FIRST_BLOCK, len(values)) - 1
+    found: Floats = values[ends]
     if finite is None:
-        return values[ends]
+        return found
     seen = np.maximum.accumulate(np.where(finite, np.arange(len(values)), -1))[ends]
     return np.where(seen >= ends - ends % FIRST_BLOCK, values[seen], np.nan)
 
 
 def _halve_last(last: Floats) -> Floats:
     pairs = _even(last, np.nan)
-    return np.where(np.isnan(pairs[1::2]), pairs[0::2], pairs[1::2])
+    last_of_pair: Floats = np.where(np.isnan(pairs[1::2]), pairs[0::2], pairs[1::2])
+    return last_of_pair
 
 
-def _even(array: npt.NDArray[np.generic], filler: float) -> npt.NDArray[np.generic]:
-    return array if len(array) % 2 == 0 else np.append(array, array.dtype.type(filler))
+def _even(array: npt.NDArray[Number], filler: float) -> npt.NDArray[Number]:
+    """An even number of entries, so that neighbours can be joined."""
+    if len(array) % 2 == 0:
+        return array
+    return np.concatenate((array, np.array([filler], dtype=array.dtype)))

@@ -124,7 +124,8 @@ def _open(path: Path, _inode: int, _modified_ns: int, size: int) -> PackedGroup:
         header = orjson.loads(text)
         if header["format"] != FORMAT or header["bytes"] != size:
             raise DataFault(
-                f"{path.name} has format {header['format']} and {size} bytes; expected format {FORMAT} and {header['bytes']} bytes.",
+                f"{path.name} has {size} bytes and format {header['format']}; "
+                f"it should have {header['bytes']} bytes and format {FORMAT}.",
                 "Publish the run again.",
             )
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from portal.errors import BadRequest, DataFault, FileMissing
 from portal.metrics.buckets import NONE, Buckets
@@ -84,7 +85,8 @@ class Series:
     def values_at(self, step: int) -> list[float]:
         """Every value logged at exactly ``step``, in the order of the file."""
         low, high = self._places(step, step)
-        return self.values[low:high].tolist()
+        found: list[float] = self.values[low:high].tolist()
+        return found
 
     def query(self, first: int | None = None, last: int | None = None, buckets: int = 1000) -> Buckets:
         """Points from step ``first`` to ``last`` (both included, None: no bound) in at most ``buckets`` buckets.
@@ -114,12 +116,25 @@ class Series:
         finite = np.isfinite(values)
         nan, above, below = np.isnan(values), values == np.inf, values == -np.inf
         clean = values if finite.all() else np.where(finite, values, np.nan)
-        place = np.where(finite, steps, NONE)
-        counts = [flags.astype(np.int64) for flags in (finite, nan, above | below, above, below)]
-        odd = ~finite
-        kinds = np.select([nan, above], [0, 1], 2).astype(np.uint8)[odd]
+        place = steps if clean is values else np.where(finite, steps, NONE)
         return Buckets(
-            True, len(steps), steps, steps, clean, clean, clean, clean, place, place, *counts, steps[odd], kinds
+            raw=True,
+            points=len(steps),
+            first_step=steps,
+            last_step=steps,
+            min=clean,
+            max=clean,
+            mean=clean,
+            last=clean,
+            min_step=place,
+            max_step=place,
+            finite=finite.astype(np.int64),
+            nan=nan.astype(np.int64),
+            inf=(above | below).astype(np.int64),
+            positive_inf=above.astype(np.int64),
+            negative_inf=below.astype(np.int64),
+            nonfinite_steps=steps[~finite],
+            nonfinite_kinds=np.select([nan, above], [0, 1], 2).astype(np.uint8)[~finite],
         )
 
     def _bucketed(self, low: int, high: int, block: int, blocks: Blocks) -> Buckets:
@@ -129,14 +144,27 @@ class Series:
         nan, above, below = (_count(places, edges) for places in (packed.nan, packed.positive_inf, packed.negative_inf))
         finite = np.diff(edges) - nan - above - below
         min_step, max_step = steps[blocks.argmin], steps[blocks.argmax]
-        if packed.nan.size or packed.positive_inf.size or packed.negative_inf.size:
-            min_step, max_step = np.where(finite, min_step, NONE), np.where(finite, max_step, NONE)
-        first_step, last_step = steps[edges[:-1]], steps[edges[1:] - 1]
         odd_steps, odd_kinds = self._nonfinite(low, high)
-        values = (blocks.min, blocks.max, blocks.mean, blocks.last)
-        counts = (finite, nan, above + below, above, below)
+        if odd_steps.size:
+            min_step, max_step = np.where(finite, min_step, NONE), np.where(finite, max_step, NONE)
         return Buckets(
-            False, high - low, first_step, last_step, *values, min_step, max_step, *counts, odd_steps, odd_kinds
+            raw=False,
+            points=high - low,
+            first_step=steps[edges[:-1]],
+            last_step=steps[edges[1:] - 1],
+            min=blocks.min,
+            max=blocks.max,
+            mean=blocks.mean,
+            last=blocks.last,
+            min_step=min_step,
+            max_step=max_step,
+            finite=finite,
+            nan=nan,
+            inf=above + below,
+            positive_inf=above,
+            negative_inf=below,
+            nonfinite_steps=odd_steps,
+            nonfinite_kinds=odd_kinds,
         )
 
     def _from_level(self, low: int, high: int, block: int) -> Blocks:
@@ -152,7 +180,7 @@ class Series:
             parts.append(summarise(self.values[end * block : high], end * block, block))
         return parts[0] if len(parts) == 1 else _join(parts)
 
-    def _nonfinite(self, low: int, high: int) -> tuple[Ints, np.ndarray]:
+    def _nonfinite(self, low: int, high: int) -> tuple[Ints, npt.NDArray[np.uint8]]:
         packed = self._packed
         cuts = [p[slice(*p.searchsorted((low, high)))] for p in (packed.nan, packed.positive_inf, packed.negative_inf)]
         places = np.concatenate(cuts)
@@ -170,15 +198,9 @@ def write_series(root: Path, release_key: str, series: list[SeriesData]) -> list
     seen: set[str] = set()
     for one in series:
         _check(one, seen)
-    groups: dict[bytes, list[int]] = {}
-    keys: dict[int, bytes] = {}
-    for index, one in enumerate(series):
-        key = keys.setdefault(
-            id(one.steps), hashlib.blake2b(np.ascontiguousarray(one.steps).data, digest_size=16).digest()
-        )
-        groups.setdefault(key, []).append(index)
+    groups = _groups(series)
     stored: dict[int, StoredSeries] = {}
-    for number, members in enumerate(groups.values()):
+    for number, members in enumerate(groups):
         location = f"{release_key}/g{number}.series"
         if not _LOCATION.match(f"{location}#0"):
             raise BadRequest(
@@ -205,6 +227,17 @@ def open_series(root: Path, location: str) -> Series:
     return Series(group, int(match[2]))
 
 
+def _groups(series: list[SeriesData]) -> list[list[int]]:
+    """Indexes of the series by equal steps."""
+    digests: dict[int, bytes] = {}
+    groups: dict[bytes, list[int]] = {}
+    for index, one in enumerate(series):
+        if id(one.steps) not in digests:
+            digests[id(one.steps)] = hashlib.blake2b(np.ascontiguousarray(one.steps).data, digest_size=16).digest()
+        groups.setdefault(digests[id(one.steps)], []).append(index)
+    return list(groups.values())
+
+
 def _check(one: SeriesData, seen: set[str]) -> None:
     if one.name in seen:
         raise DataFault(f"Two series are named {one.name!r}.", "Give each its own name in the manifest's series.")
@@ -216,9 +249,22 @@ def _check(one: SeriesData, seen: set[str]) -> None:
 
 
 def _stored(one: SeriesData, location: str, nan: int, inf: int) -> StoredSeries:
-    ends = (int(one.steps[0]), int(one.steps[-1])) if len(one.steps) else (None, None)
-    text = (one.name, one.group, one.unit, one.reduction, one.description, one.column, one.source, one.x_kind)
-    return StoredSeries(*text, location, len(one.steps), *ends, nan, inf)
+    return StoredSeries(
+        name=one.name,
+        group=one.group,
+        unit=one.unit,
+        reduction=one.reduction,
+        description=one.description,
+        column=one.column,
+        source=one.source,
+        x_kind=one.x_kind,
+        location=location,
+        points=len(one.steps),
+        first_step=int(one.steps[0]) if len(one.steps) else None,
+        last_step=int(one.steps[-1]) if len(one.steps) else None,
+        nan_count=nan,
+        inf_count=inf,
+    )
 
 
 def _block_size(low: int, high: int, buckets: int) -> int:

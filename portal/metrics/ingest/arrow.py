@@ -126,14 +126,15 @@ def _csv_line(path: Path, delimiter: str, row: int) -> str:
     """Line of a data row: blank lines and quoted line ends make it differ from ``row + 2``."""
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         reader = csv.reader(file, delimiter=delimiter)
-        before = 0
+        seen, before = -1, 0
         try:
-            for index, _ in enumerate(line for line in reader if line):
-                if index == row + 1:
+            for cells in reader:
+                seen += bool(cells)
+                if seen == row + 1 and cells:
                     return f"line {before + 1}"
                 before = reader.line_num
-        except csv.Error:
-            return f"row {row + 1}"
+        except csv.Error:  # a field beyond the reader's limit: the number of the row has to do
+            pass
     return f"row {row + 1}"
 
 

@@ -123,6 +123,8 @@ def _row_steps(table: Table, spec: MetricFile, steps_of: StepsOf | None, notes: 
         ]
         hint = f"Set x to {likely[0]!r}." if likely else f"Set x to one of its columns: {_listed(table.columns)}."
         raise DataFault(f"{table.name} has no column {spec.x!r}.", hint)
+    if not table.rows:
+        raise DataFault(f"{table.name} has columns but no row.", "Publish the file that holds the numbers.")
     column = table.columns[spec.x]
     x = np.full(table.rows, np.nan)
     x[slice(None) if column.rows is None else column.rows] = column.values

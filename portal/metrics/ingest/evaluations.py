@@ -109,7 +109,8 @@ def find_repeats(rows: Iterable[EvaluationRow]) -> list[IngestNote]:
         different = [b for a, b in pairs if (a.value, a.special) != (b.value, b.special)]
         verdict = f"{len(different)} of {len(pairs)} values differ" if different else "with identical values"
         sources = sorted({row.source for pair in pairs for row in pair})
-        message = f"Step {step} was evaluated more than once ({suite or 'no suite named'}), {verdict}: {', '.join(sources[:SHOWN])}."
+        named = f"{', '.join(sources[:SHOWN])}{' and more' if len(sources) > SHOWN else ''}"
+        message = f"Step {step} was evaluated more than once ({suite or 'no suite named'}), {verdict}: {named}."
         evidence = {"suite": suite, "sources": sources, "values": len(pairs), "different": len(different)}
         notes.append(IngestNote("step-evaluated-twice", message, evidence, step))
     return notes
@@ -147,7 +148,8 @@ def _step(path: Path, spec: EvaluationFile, document: dict[str, Any], notes: lis
         notes.append(IngestNote("step-unknown", message, {"file": path.name}))
         return None
     if len(set(stated)) > 1:
-        message = f"{path.name} states different steps (name {named}, content {inside}, manifest {spec.step}); {stated[0]} is used."
+        places = f"name {named}, content {inside}, manifest {spec.step}"
+        message = f"{path.name} states different steps ({places}); {stated[0]} is used."
         evidence = {"file": path.name, "name": named, "content": inside, "manifest": spec.step}
         notes.append(IngestNote("step-contradiction", message, evidence, stated[0]))
     return stated[0]

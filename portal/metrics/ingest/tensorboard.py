@@ -25,6 +25,8 @@ from portal.metrics.ingest.table import SHOWN, Column, Ingested, IngestNote, Ste
 
 SAMPLES = " vs samples"
 MAX_RECORD = 1 << 30
+X = "event step"
+"""Name of the x column of one tag's table."""
 _DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8"}
 """TensorFlow DataType codes of scalars, for ``tensor_content``."""
 _FIELDS = {1: "float_val", 2: "double_val", 3: "int_val", 9: "int64_val", 19: "half_val"}
@@ -61,7 +63,8 @@ def read_tensorboard(path: Path, spec: MetricFile, source: str, steps_of: StepsO
     definitions = spec.series or {tag: SeriesDefinition(column=tag, group=spec.group) for tag in chosen}
     series = []
     for name, definition in definitions.items():
-        one = _one_tag(path.name, name, definition, chosen[definition.column], spec, source, steps_of)
+        table = _table(path.name, definition.column, chosen[definition.column])
+        one = assemble(table, spec.model_copy(update={"x": X, "series": {name: definition}}), source, steps_of)
         series += one.series
         notes += one.notes
     return Ingested(series, _merged(notes))
@@ -119,7 +122,7 @@ def _records(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _masked(data: bytes) -> int:
-    crc = google_crc32c.value(data)
+    crc: int = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
@@ -147,22 +150,10 @@ def _scalar(value: Any) -> float | None:
     return float(found[0])
 
 
-def _one_tag(
-    file: str,
-    name: str,
-    definition: SeriesDefinition,
-    cells: tuple[list[int], list[float]],
-    spec: MetricFile,
-    source: str,
-    steps_of: StepsOf | None,
-) -> Ingested:
+def _table(file: str, tag: str, cells: tuple[list[int], list[float]]) -> Table:
     x, values = (np.array(part, dtype=np.float64) for part in cells)
-    tag = definition.column
-    table = Table(
-        file, len(x), {"step": Column(x, None), tag: Column(values, None)}, lambda row: f"event {row + 1} of {tag!r}"
-    )
-    alone = spec.model_copy(update={"x": "step", "series": {name: definition}})
-    return assemble(table, alone, source, steps_of)
+    columns = {X: Column(x, None), tag: Column(values, None)}
+    return Table(file, len(x), columns, lambda row: f"event {row + 1} of {tag!r}")
 
 
 def _merged(notes: list[IngestNote]) -> list[IngestNote]:

@@ -75,6 +75,8 @@ def _without_idle_bounds(table: Table, notes: list[IngestNote]) -> Table:
 
 
 def _same(one: Column, other: Column) -> bool:
-    if (one.rows is None) != (other.rows is None) or not np.array_equal(one.values, other.values, equal_nan=True):
-        return False
-    return one.rows is None or bool(np.array_equal(one.rows, other.rows))
+    if one.rows is None or other.rows is None:
+        same_rows = one.rows is other.rows
+    else:
+        same_rows = np.array_equal(one.rows, other.rows)
+    return same_rows and np.array_equal(one.values, other.values, equal_nan=True)
