@@ -1,1 +1,61 @@
-"""One row format per module; `open_reader` chooses."""
+"""Rows of a chunk by number: one module per format, one line each in `READERS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from portal.errors import DataFault
+from portal.manifest.expand import ChunkEntry
+from portal.tokens.readers.arrow import ArrowReader
+from portal.tokens.readers.flat import FlatReader
+from portal.tokens.readers.hdf5 import Hdf5Reader
+from portal.tokens.readers.jsonl import JsonlReader
+from portal.tokens.readers.lines import OffsetBuilder, index_path, save_index
+from portal.tokens.readers.megatron import MegatronReader
+from portal.tokens.readers.order_file import OrderFile, open_order_file
+from portal.tokens.readers.parquet import ParquetReader
+from portal.tokens.readers.rows import ReadableFile, ReadOptions, Row, RowFault, RowReader
+
+__all__ = [
+    "READERS",
+    "OffsetBuilder",
+    "OrderFile",
+    "ReadableFile",
+    "Row",
+    "RowFault",
+    "RowReader",
+    "index_path",
+    "open_order_file",
+    "open_reader",
+    "save_index",
+]
+
+MAX_LINE_BYTES = 64 << 20
+
+READERS: dict[str, Callable[[ChunkEntry, Sequence[ReadableFile], ReadOptions], RowReader]] = {
+    "jsonl": JsonlReader,
+    "flat": FlatReader,
+    "megatron": MegatronReader,
+    "hdf5": Hdf5Reader,
+    "parquet": ParquetReader,
+    "arrow": ArrowReader,
+}
+"""Format of the manifest -> its reader."""
+
+
+def open_reader(
+    chunk: ChunkEntry,
+    files: Sequence[ReadableFile],
+    index_folder: Path,
+    vocabulary: int | None = None,
+    max_line_bytes: int = MAX_LINE_BYTES,
+) -> RowReader:
+    """A reader of the rows of ``chunk``; ``files`` are its files in the order of the manifest.
+
+    Raises FileMissing when a file is not at its place, DataFault when a file is not what its format says, TooLarge
+    beyond a limit. A single bad row is no error: `RowReader.read` gives a RowFault in its place.
+    """
+    if not files:
+        raise DataFault(f"chunk {chunk.name} lists no files.", "List its files in the manifest.")
+    return READERS[chunk.format](chunk, files, ReadOptions(index_folder, vocabulary, max_line_bytes))

@@ -1,0 +1,83 @@
+"""Arrow IPC files and streams as `datasets` writes them: a list column of token ids, one record batch at a time."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from portal.errors import DataFault, TooLarge
+from portal.manifest.expand import ChunkEntry
+from portal.tokens.readers.arrow_messages import BATCH, SCHEMA, Message, decoded_bytes, walk_messages
+from portal.tokens.readers.rows import ReadableFile, ReadOptions, Tally
+from portal.tokens.readers.source import FileBytes
+from portal.tokens.readers.tables import MAX_GROUP, Group, GroupedReader, Table, token_column
+
+
+class ArrowReader(GroupedReader):
+    """Rows of one or more arrow files; the group is the record batch."""
+
+    def __init__(self, chunk: ChunkEntry, files: Sequence[ReadableFile], options: ReadOptions) -> None:
+        tally = Tally()
+        self._sources = [FileBytes.of(file, tally) for file in files]
+        self._owners: list[tuple[FileBytes, pa.Schema]] = []
+        groups: list[Group] = []
+        for source in self._sources:
+            messages = list(walk_messages(source))
+            schema = _schema(source, messages)
+            column = token_column(schema, chunk.column, source.path)
+            for number, message in enumerate(m for m in messages if m.kind == BATCH):
+                groups.append(Group(source.path, column, number, message.offset, message.length, message.rows))
+                self._owners.append((source, schema))
+        super().__init__(chunk, options.vocabulary, groups)
+        self.tally = tally
+
+    def close(self) -> None:
+        """Give the files back."""
+        super().close()
+        for source in self._sources:
+            source.close()
+
+    def _load(self, number: int) -> Table:
+        group = self._groups[number]
+        source, schema = self._owners[number]
+        if group.length > MAX_GROUP:
+            raise _too_large(group, group.length)
+        message = source.read(group.offset, group.length)
+        try:
+            decoded = decoded_bytes(message)
+            if decoded > MAX_GROUP:
+                raise _too_large(group, decoded)
+            batch = pa.ipc.read_record_batch(pa.ipc.read_message(message), schema)
+            batch.validate()
+        except (pa.ArrowException, OSError, struct.error) as error:
+            raise DataFault(f"record batch {group.number} of {group.path} cannot be read ({error}).", REMEDY) from None
+        return batch
+
+
+REMEDY = "The file is damaged or cut short: fetch it again."
+
+
+def _schema(source: FileBytes, messages: Sequence[Message]) -> pa.Schema:
+    head = next((m for m in messages if m.kind == SCHEMA), None)
+    if head is None:
+        raise DataFault(f"{source.path} has no Arrow schema.", REMEDY)
+    try:
+        schema = pa.ipc.read_schema(pa.py_buffer(source.read(head.offset, head.length)))
+    except (pa.ArrowException, OSError) as error:
+        raise DataFault(f"the Arrow schema of {source.path} cannot be read ({error}).", REMEDY) from None
+    coded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+    if coded:
+        raise DataFault(
+            f"{source.path} stores {', '.join(coded)} as dictionary codes, which cannot be read batch by batch.",
+            "Write the file without dictionary encoding, as `datasets` does.",
+        )
+    return schema
+
+
+def _too_large(group: Group, size: int) -> TooLarge:
+    return TooLarge(
+        f"record batch {group.number} of {group.path} is {size:,} bytes, and one row costs all of it.",
+        "Write the file in smaller batches (`datasets` writes 1,000 rows each), or convert it to `flat`.",
+    )

@@ -1,0 +1,116 @@
+"""CrystalCoder's HDF5: ``data`` of shape (n, 3, L): input ids, loss mask, labels; or (n, L): ids alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import h5py
+import numpy as np
+
+from portal.errors import DataFault, TooLarge
+from portal.manifest.expand import ChunkEntry
+from portal.tokens.readers.rows import FileRows, ReadableFile, ReadOptions, Row, RowFault, RowReader, widen
+from portal.tokens.readers.source import FileBytes
+
+DATASET = "data"
+PLANES = 3
+MAX_HDF5_CHUNK = 256 << 20
+"""Decompressed bytes of one HDF5 chunk, which is read whole for any row inside it."""
+
+
+class Hdf5Reader(RowReader):
+    """Rows of one or more HDF5 files."""
+
+    def __init__(self, chunk: ChunkEntry, files: Sequence[ReadableFile], options: ReadOptions) -> None:
+        super().__init__(chunk, options.vocabulary)
+        self._sources = [FileBytes.of(file, self.tally) for file in files]
+        self._files = [_open(source) for source in self._sources]
+        self._sets = [
+            _dataset(file, chunk.column or DATASET, source.path)
+            for file, source in zip(self._files, self._sources, strict=True)
+        ]
+        self._places = FileRows([len(data) for data in self._sets])
+        self.rows = self._places.total
+        # The library holds one lock for all files; taking ours first keeps a row's two calls together.
+        self._turn = threading.Lock()
+
+    def check(self) -> list[str]:
+        """Row counts, here and in the files' own ``n_examples``."""
+        found = super().check()
+        for file, data, source in zip(self._files, self._sets, self._sources, strict=True):
+            said = file.attrs.get("n_examples")
+            if said is not None and np.ndim(said) == 0 and int(said) != len(data):
+                found.append(f"{source.path}: n_examples says {int(said):,}, {data.name} holds {len(data):,} rows")
+        return found
+
+    def close(self) -> None:
+        """Give the files back."""
+        for file, source in zip(self._files, self._sources, strict=True):
+            file.close()
+            source.close()
+
+    def _read(self, rows: Sequence[int]) -> list[Row | RowFault]:
+        with self._turn:
+            return [self._read_one(row) for row in rows]
+
+    def _read_one(self, row: int) -> Row | RowFault:
+        place = self._places.locate(row)
+        data, path = self._sets[place.file], self._sources[place.file].path
+        offset, length = 0, 0
+        try:
+            offset, length = _stored(data, place.row)
+            values = data[place.row]
+        except (OSError, RuntimeError) as error:
+            remedy = "The file is damaged or cut short: fetch it again."
+            return RowFault(row, f"row {place.row:,} of {path} cannot be read ({error})", remedy, path, offset)
+        if values.ndim == 1:
+            return self.accept(Row(row, widen(values), None, path, offset, length, {}))
+        extra = {"loss_mask": values[1], "labels": values[2]}
+        return self.accept(Row(row, widen(values[0]), None, path, offset, length, extra))
+
+
+def _open(source: FileBytes) -> h5py.File:
+    try:
+        return h5py.File(source.as_file(), "r")
+    except (OSError, RuntimeError) as error:
+        raise DataFault(f"{source.path} is not a readable HDF5 file ({error}).", "Fetch it again.") from None
+
+
+def _dataset(file: h5py.File, name: str, path: str) -> h5py.Dataset:
+    data = _own(file, name, path)
+    planes = data.ndim == 3 and data.shape[1] == PLANES
+    if data.dtype.kind not in "iu" or not (planes or data.ndim == 2):
+        raise DataFault(
+            f"{name!r} of {path} is {data.dtype} in shape {data.shape}.",
+            "Rows are integers in shape (n, 3, L) or (n, L); state `column` if another dataset holds them.",
+        )
+    unit = int(np.prod(data.chunks or data.shape[1:])) * data.dtype.itemsize
+    if unit > MAX_HDF5_CHUNK:
+        raise TooLarge(
+            f"{path} is stored in chunks of {unit:,} bytes, and one row costs a whole chunk.",
+            "Write the file with one row per HDF5 chunk, as CrystalCoder's are.",
+        )
+    return data
+
+
+def _own(file: h5py.File, name: str, path: str) -> h5py.Dataset:
+    """The dataset, if its bytes are in this file: links and virtual data could name any file of this machine."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        held = ", ".join(list(file)[:8])
+        raise DataFault(f"{path} holds no dataset {name!r} of its own (it has {held}).", "State `column` of the chunk.")
+    data = file[name]
+    if not isinstance(data, h5py.Dataset) or data.is_virtual or data.external:
+        raise DataFault(f"{name!r} of {path} is no plain dataset.", "Write the rows into the file itself.")
+    return data
+
+
+def _stored(data: h5py.Dataset, row: int) -> tuple[int, int]:
+    """(offset, length) of the stored bytes: compressed where the file is."""
+    if data.chunks is None:
+        size = int(np.prod(data.shape[1:])) * data.dtype.itemsize
+        return (data.id.get_offset() or 0) + row * size, size
+    corner: tuple[Any, ...] = (row // data.chunks[0] * data.chunks[0], *(0 for _ in data.shape[1:]))
+    info = data.id.get_chunk_info_by_coord(corner)
+    return int(info.byte_offset or 0), int(info.size)

@@ -1,0 +1,115 @@
+"""Where the lines of a text begin: counted in one pass, stored beside other indexes, memory-mapped from then on."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from portal.errors import DataFault
+
+Starts = npt.NDArray[np.uint64]
+"""Start of every line, then the end of the text: line k is bytes ``[starts[k], starts[k+1])`` with its newline."""
+
+PIECE = 1 << 18
+"""Bytes scanned at once: small enough to stay in the processor's cache."""
+
+_building = threading.Lock()
+
+
+class OffsetBuilder:
+    """Finds line starts while bytes pass by, so that publishing hashes and indexes in one read."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._found: list[Starts] = []
+        self._open_line = False
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Take the next bytes of the text."""
+        whole = np.frombuffer(data, dtype=np.uint8)
+        for begin in range(0, len(whole), PIECE):
+            piece = whole[begin : begin + PIECE]
+            newlines = np.flatnonzero(piece == 10)
+            if len(newlines):
+                self._found.append((newlines + (self.size + begin + 1)).astype(np.uint64))
+        if len(whole):
+            self._open_line = bool(whole[-1] != 10)
+        self.size += len(whole)
+
+    def finish(self) -> Starts:
+        """All starts and the end; a last line without a newline counts."""
+        end = [np.array([self.size], dtype=np.uint64)] if self._open_line else []
+        return np.concatenate([np.zeros(1, dtype=np.uint64), *self._found, *end])
+
+
+def scan_lines(blocks: Iterable[bytes | memoryview]) -> Starts:
+    """Line starts of a text that comes in pieces."""
+    builder = OffsetBuilder()
+    for block in blocks:
+        builder.feed(block)
+    return builder.finish()
+
+
+def index_path(index_folder: Path, key: str, kind: str = "lines.npy") -> Path:
+    """Where the index of a file lies; ``key`` is its sha256, or another name that changes with its bytes."""
+    return index_folder / key[:2] / f"{key}.{kind}"
+
+
+def save_index(path: Path, starts: npt.NDArray[np.uint64]) -> None:
+    """Store an index; a reader sees all of it or none."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as stream:
+            np.save(stream, starts, allow_pickle=False)
+
+    write_whole(path, write)
+
+
+def load_index(path: Path, size: int | None) -> Starts | None:
+    """A stored index, memory-mapped; None when there is none, or it is damaged or of a text of another size."""
+    try:
+        starts = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    if starts.dtype != np.uint64 or starts.ndim != 1 or not len(starts):
+        return None
+    if size is not None and int(starts[-1]) != size:
+        return None
+    return np.asarray(starts)
+
+
+def load_or_build(path: Path, size: int | None, build: Callable[[], Starts]) -> Starts:
+    """The index at ``path``, built and stored first where it is missing."""
+    found = load_index(path, size)
+    if found is not None:
+        return found
+    # One builder at a time: two requests for one cold chunk would each read all of it.
+    with _building:
+        found = load_index(path, size)
+        if found is None:
+            save_index(path, build())
+            found = load_index(path, size)
+    if found is None:
+        raise DataFault(f"The index {path.name} changed while it was read.", "Ask again; the file is being replaced.")
+    return found
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, flush it to disk and put it in place in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

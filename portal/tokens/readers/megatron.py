@@ -1,0 +1,139 @@
+"""Megatron ``.idx``/``.bin`` pairs as GPT-NeoX (Pythia) and NVIDIA Megatron (K2) write them; shards are one stream.
+
+Without an index the rows are taken as one length, which is how Pythia's preshuffled shards are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from portal.errors import DataFault, PortalError
+from portal.manifest.expand import ChunkEntry
+from portal.tokens.readers.fixed import fault_of, rows_of_block
+from portal.tokens.readers.megatron_index import ConstantIndex, MegatronIndex, StoredIndex
+from portal.tokens.readers.numbers import DTYPES
+from portal.tokens.readers.rows import FileRows, ReadableFile, ReadOptions, Row, RowFault, RowReader
+from portal.tokens.readers.source import FileBytes
+from portal.tokens.spans import Span, fetch
+
+Numbers = npt.NDArray[np.int64]
+
+
+class MegatronReader(RowReader):
+    """Rows by index; the ``.bin`` files, as listed, are one stream of bytes."""
+
+    def __init__(self, chunk: ChunkEntry, files: Sequence[ReadableFile], options: ReadOptions) -> None:
+        super().__init__(chunk, options.vocabulary)
+        indexes = [file for file in files if file.path.endswith(".idx")]
+        self._sources = [FileBytes.of(f, self.tally) for f in files if not f.path.endswith(".idx")]
+        if not self._sources or len(indexes) > 1:
+            raise DataFault(
+                f"chunk {chunk.name} lists {len(indexes)} .idx and {len(self._sources)} .bin files.",
+                "List the .bin shards in order, and at most one .idx.",
+            )
+        self._shards = FileRows([source.size for source in self._sources])
+        self._end = self._shards.total
+        self._index = self._open_index(indexes)
+        self.rows = self._index.rows
+
+    def check(self) -> list[str]:
+        """Row counts, and every contradiction between the index and the bytes of the stream."""
+        return super().check() + self._index.contradictions()
+
+    def close(self) -> None:
+        """Give the files back."""
+        for source in self._sources:
+            source.close()
+        self._index.close()
+
+    def _open_index(self, indexes: Sequence[ReadableFile]) -> MegatronIndex:
+        dtype = DTYPES[self.chunk.dtype] if self.chunk.dtype else None
+        if indexes:
+            return StoredIndex(FileBytes.of(indexes[0], self.tally), self.chunk.dialect, dtype, self._end)
+        if dtype is None or not self.row_length:
+            raise DataFault(
+                f"chunk {self.chunk.name} has no .idx file, so the length of its rows is not known.",
+                "List the .idx file, or state `dtype` and `row_length` where all rows have one length.",
+            )
+        return ConstantIndex(dtype, self.row_length, self._end)
+
+    def _read(self, rows: Sequence[int]) -> list[Row | RowFault]:
+        try:
+            pointers, sizes = self._index.extents(rows)
+        except PortalError as error:
+            return [fault_of(row, error, (self._sources[0].path, 0)) for row in rows]
+        return self._read_run(rows, pointers, sizes) or self._read_scattered(rows, pointers.tolist(), sizes.tolist())
+
+    def _read_run(self, rows: Sequence[int], pointers: Numbers, sizes: Numbers) -> list[Row | RowFault] | None:
+        """Rows of one length that follow each other in one shard, in one read; None where they do not."""
+        first, size = int(pointers[0]), int(sizes[0])
+        end = first + size * len(rows)
+        if size <= 0 or not 0 <= first < end <= self._end or (sizes != size).any() or (np.diff(pointers) != size).any():
+            return None
+        place = self._shards.locate(first)
+        if end > self._shards.starts[place.file + 1]:
+            return None
+        source = self._sources[place.file]
+        try:
+            raw = source.read(place.row, size * len(rows))
+        except PortalError:
+            return None
+        places = [(source.path, place.row + k * size) for k in range(len(rows))]
+        return rows_of_block(self, rows, raw, self._index.dtype, places)
+
+    def _read_scattered(self, rows: Sequence[int], pointers: list[int], sizes: list[int]) -> list[Row | RowFault]:
+        spans: list[Span] = []
+        owners: list[int] = []
+        for k, (pointer, size) in enumerate(zip(pointers, sizes, strict=True)):
+            parts = self._parts(pointer, size)
+            spans += parts
+            owners += [k] * len(parts)
+        fetched = fetch(spans, lambda file, at, size: self._sources[file].read(at, size), self._sources[0].remote)
+        pieces: list[list[memoryview | PortalError]] = [[] for _ in rows]
+        for owner, piece in zip(owners, fetched, strict=True):
+            pieces[owner].append(piece)
+        return [
+            self._one(row, pointer, size, parts)
+            for row, pointer, size, parts in zip(rows, pointers, sizes, pieces, strict=True)
+        ]
+
+    def _one(self, row: int, pointer: int, size: int, parts: list[memoryview | PortalError]) -> Row | RowFault:
+        place = self._place(pointer)
+        broken = next((part for part in parts if isinstance(part, PortalError)), None)
+        if broken is not None:
+            return fault_of(row, broken, place)
+        if not self._exists(pointer, size) or size % self._index.dtype.itemsize:
+            return RowFault(
+                row,
+                f"the index puts the row at bytes {pointer:,} to {pointer + size:,} of {self._end:,}",
+                "The .idx does not belong to this .bin, or the .bin is cut short: compare both with the release.",
+                *place,
+            )
+        raw = b"".join(part for part in parts if not isinstance(part, PortalError))
+        if not raw:
+            return self.accept(Row(row, np.zeros(0, np.uint32), None, *place, 0, {}))
+        return rows_of_block(self, [row], raw, self._index.dtype, [place])[0]
+
+    def _parts(self, pointer: int, size: int) -> list[Span]:
+        """The bytes of one row: two pieces where it runs on into the next shard."""
+        parts: list[Span] = []
+        end = pointer + size
+        while pointer < end and self._exists(pointer, end - pointer):
+            place = self._shards.locate(pointer)
+            length = min(end, self._shards.starts[place.file + 1]) - pointer
+            parts.append(Span(place.file, place.row, length))
+            pointer += length
+        return parts
+
+    def _exists(self, pointer: int, size: int) -> bool:
+        return pointer >= 0 and size >= 0 and pointer + size <= self._end
+
+    def _place(self, pointer: int) -> tuple[str, int]:
+        """File and offset of a byte of the stream, for messages even when it lies outside."""
+        if not 0 <= pointer < self._end:
+            return self._sources[-1].path, max(pointer, 0)
+        place = self._shards.locate(pointer)
+        return self._sources[place.file].path, place.row

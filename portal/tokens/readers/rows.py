@@ -1,0 +1,189 @@
+"""What every reader takes and gives: files in, rows or faults out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from portal.manifest.expand import ChunkEntry
+from portal.storage import Store
+
+Ids = npt.NDArray[np.uint32] | npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ReadableFile:
+    """A file of a chunk and the store that holds it."""
+
+    path: str
+    """As the manifest names it."""
+    uri: str
+    size: int | None
+    sha256: str | None
+    store: Store
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What readers are told besides the chunk and its files."""
+
+    index_folder: Path
+    """Where line indexes and seek points are kept."""
+    vocabulary: int | None = None
+    """Number of token ids; ids at or above it are faults."""
+    max_line_bytes: int = 64 << 20
+
+
+class Row(NamedTuple):
+    """One row as stored: ``token_ids`` is one-dimensional; ``file``, ``offset`` and ``length`` say where its bytes lie.
+
+    For compressed text ``offset`` counts decompressed bytes. For parquet and arrow, whose smallest readable unit is
+    larger than a row, it is the place of that unit.
+    """
+
+    row: int
+    token_ids: Ids
+    source: str | None
+    file: str
+    offset: int
+    length: int
+    extra: dict[str, Any]
+    """Whatever else the row holds: further keys of a jsonl line, loss mask and labels of an HDF5 row."""
+
+
+class RowFault(NamedTuple):
+    """A row that cannot be read, and why; its neighbours are not affected."""
+
+    row: int
+    message: str
+    remedy: str
+    file: str
+    offset: int
+
+
+class Place(NamedTuple):
+    """Where a row lies among the files of a chunk."""
+
+    file: int
+    row: int
+    """Number of the row inside that file."""
+
+
+@dataclass
+class Tally:
+    """Bytes and reads of several files together."""
+
+    bytes_read: int = 0
+    reads: int = 0
+
+
+class RowReader(ABC):
+    """Rows of one chunk by number. Opening is cheap; `close` gives the files back."""
+
+    def __init__(self, chunk: ChunkEntry, vocabulary: int | None) -> None:
+        self.chunk = chunk
+        self.vocabulary = vocabulary
+        self.row_length = chunk.row_length
+        self.rows = 0
+        self.tally = Tally()
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes read from the chunk's files since opening."""
+        return self.tally.bytes_read
+
+    @property
+    def reads(self) -> int:
+        """Reads it took."""
+        return self.tally.reads
+
+    def read(self, rows: Sequence[int]) -> list[Row | RowFault]:
+        """The rows asked for, in that order; a row that cannot be read is a RowFault in its place."""
+        if not rows:
+            return []
+        if min(rows) >= 0 and max(rows) < self.rows:
+            return self._read(rows)
+        inside = [row for row in rows if 0 <= row < self.rows]
+        found = iter(self._read(inside) if inside else [])
+        return [next(found) if 0 <= row < self.rows else self._beyond(row) for row in rows]
+
+    def check(self) -> list[str]:
+        """Contradictions between the files and what the manifest says of them; empty when there are none."""
+        said = self.chunk.rows
+        if said is not None and said != self.rows:
+            return [f"chunk {self.chunk.name}: the manifest declares {said:,} rows, its files hold {self.rows:,}"]
+        return []
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the files back. A closed reader reads no more."""
+
+    def accept(self, row: Row) -> Row | RowFault:
+        """``row`` itself, unless its length or an id contradicts the manifest."""
+        what = self._wrong(row.token_ids)
+        if what is None:
+            return row
+        return RowFault(row.row, what[0], what[1], row.file, row.offset)
+
+    @abstractmethod
+    def _read(self, rows: Sequence[int]) -> list[Row | RowFault]:
+        """Rows that are known to exist."""
+
+    def _beyond(self, row: int) -> RowFault:
+        return RowFault(
+            row,
+            f"chunk {self.chunk.name} has no row {row:,}; it holds {self.rows:,}",
+            "The data order points past the file, or the file is cut short: compare its size with the release.",
+            self.chunk.files[0].path if self.chunk.files else "",
+            0,
+        )
+
+    def _wrong(self, ids: Ids) -> tuple[str, str] | None:
+        if self.row_length is not None and len(ids) != self.row_length:
+            return (
+                f"the row holds {len(ids)} token ids, not {self.row_length}",
+                "Correct the row, or `row_length` of the chunk if rows are that long.",
+            )
+        if not len(ids):
+            return None
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or (self.vocabulary is not None and high >= self.vocabulary):
+            at = int(ids.argmin()) if low < 0 else int(ids.argmax())
+            size = self.vocabulary if self.vocabulary is not None else "any"
+            return (
+                f"token {at} of the row is id {low if low < 0 else high}, outside the vocabulary of {size} ids",
+                "Check the dtype and format of the chunk, and `model.vocabulary`.",
+            )
+        return None
+
+
+class FileRows:
+    """Rows counted through several files: row of the chunk -> (file, row of the file)."""
+
+    def __init__(self, counts: Sequence[int]) -> None:
+        self.starts = [0, *accumulate(counts)]
+
+    @property
+    def total(self) -> int:
+        """Rows of all files."""
+        return self.starts[-1]
+
+    def locate(self, row: int) -> Place:
+        """The file that holds ``row`` and its number there."""
+        file = bisect_right(self.starts, row) - 1
+        return Place(file, row - self.starts[file])
+
+
+def widen(ids: npt.NDArray[Any]) -> Ids:
+    """Token ids as uint32 where they are unsigned and fit, else int64."""
+    if ids.dtype.kind == "u" and ids.dtype.itemsize <= 4:
+        return ids.astype(np.uint32)
+    return ids.astype(np.int64)

@@ -1,0 +1,126 @@
+"""Token ids in Arrow columns, and rows that come in groups: what the parquet and arrow readers share.
+
+Both formats read a group of rows (a row group, a record batch) as one; a row's place is its group's.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from portal.errors import DataFault, PortalError
+from portal.manifest.expand import ChunkEntry
+from portal.tokens.readers.rows import FileRows, Ids, Place, Row, RowFault, RowReader, widen
+
+COLUMN = "token_ids"
+SOURCE = "source"
+MAX_GROUP = 1 << 30
+"""Decoded bytes of one group: a row costs all of it."""
+KEPT_BYTES = 64 << 20
+"""Decoded groups kept, in bytes (at least one): neighbouring rows are asked for one after another."""
+
+Table: TypeAlias = "pa.Table | pa.RecordBatch"
+
+
+class Group(NamedTuple):
+    """Rows that are read together, and where their bytes lie."""
+
+    path: str
+    column: str
+    number: int
+    offset: int
+    length: int
+    rows: int
+
+
+class GroupedReader(RowReader):
+    """Rows by group; `_load` reads one group."""
+
+    def __init__(self, chunk: ChunkEntry, vocabulary: int | None, groups: Sequence[Group]) -> None:
+        super().__init__(chunk, vocabulary)
+        self._groups = groups
+        self._places = FileRows([group.rows for group in groups])
+        self.rows = self._places.total
+        self._kept: OrderedDict[int, Table] = OrderedDict()
+
+    def close(self) -> None:
+        """Forget what is kept."""
+        self._kept.clear()
+
+    @abstractmethod
+    def _load(self, number: int) -> Table:
+        """The ``number``-th group, decoded; DataFault or TooLarge when it cannot be."""
+
+    def _read(self, rows: Sequence[int]) -> list[Row | RowFault]:
+        places = [self._places.locate(row) for row in rows]
+        found: dict[int, Row | RowFault] = {}
+        for number in sorted({place.file for place in places}):
+            wanted = [k for k, place in enumerate(places) if place.file == number]
+            found.update(self._read_group(number, rows, places, wanted))
+        return [found[k] for k in range(len(rows))]
+
+    def _read_group(
+        self, number: int, rows: Sequence[int], places: Sequence[Place], wanted: Sequence[int]
+    ) -> dict[int, Row | RowFault]:
+        group = self._groups[number]
+        try:
+            table = self._table(number)
+        except PortalError as error:
+            return {k: RowFault(rows[k], error.message, error.remedy, group.path, group.offset) for k in wanted}
+        return {k: self._row(rows[k], table, places[k].row, group) for k in wanted}
+
+    def _row(self, row: int, table: Table, index: int, group: Group) -> Row | RowFault:
+        try:
+            ids = _ids(table.column(group.column), index)
+        except DataFault as error:
+            return RowFault(row, error.message, error.remedy, group.path, group.offset)
+        extra = {"group": group.number, "row_in_group": index}
+        return self.accept(Row(row, ids, _source(table, index), group.path, group.offset, group.length, extra))
+
+    def _table(self, number: int) -> Table:
+        kept = self._kept.get(number)
+        if kept is None:
+            kept = self._load(number)
+            self._kept[number] = kept
+            while len(self._kept) > 1 and sum(table.nbytes for table in list(self._kept.values())) > KEPT_BYTES:
+                self._kept.popitem(last=False)
+        return kept
+
+
+def token_column(schema: pa.Schema, declared: str | None, path: str) -> str:
+    """The column that holds token ids; DataFault when it is missing or no list of integers."""
+    name = declared or COLUMN
+    if name not in schema.names:
+        raise DataFault(
+            f"{path} has no column {name!r} (it has {', '.join(schema.names[:12])}).", "State `column` of the chunk."
+        )
+    kind = schema.field(name).type
+    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if not listed or not pa.types.is_integer(kind.value_type):
+        raise DataFault(f"column {name!r} of {path} is {kind}, not a list of integers.", "State another `column`.")
+    return name
+
+
+def wanted_columns(schema: pa.Schema, column: str) -> list[str]:
+    """The columns a row needs."""
+    return [name for name in (column, SOURCE) if name in schema.names]
+
+
+def _ids(column: pa.Array | pa.ChunkedArray, index: int) -> Ids:
+    scalar = column[index]
+    values: Any = scalar.values if scalar.is_valid else None
+    if values is None or values.null_count:
+        raise DataFault("the row or one of its token ids is null", "Restore the row from the release.")
+    return widen(np.asarray(values))
+
+
+def _source(table: Table, index: int) -> str | None:
+    if SOURCE not in table.schema.names:
+        return None
+    value = table.column(SOURCE)[index].as_py()
+    return value if isinstance(value, str) else None
