@@ -35,10 +35,10 @@ class Part(BaseModel):
 
 
 class Parent(Part):
-    """The checkpoint this run started from."""
+    """The checkpoint this run started from; ``step`` is null where it was never published."""
 
     run: RunName
-    step: Count
+    step: Count | None = None
 
 
 class License(Part):
