@@ -455,43 +455,41 @@ class TokenBatch:
 
 @dataclass(frozen=True)
 class SeriesBuckets:
-    """One series between two steps in buckets: parallel columns, one entry per bucket, by ascending step.
+    """One series between two steps: parallel columns, one entry per bucket (or point), by ascending step.
 
-    With ``raw`` every point is its own bucket. ``min``, ``max``, ``mean`` and ``last`` are over the finite
-    values and null where a bucket has none; ``min_step`` and ``max_step`` are the exact steps of the extremes.
+    ``kind: "buckets"`` fills the columns from ``first_step`` to ``negative_inf``; ``min``, ``max``, ``mean`` and
+    ``last`` are over the finite values and null where a bucket has none, ``min_step`` and ``max_step`` are the
+    exact steps of the extremes. ``kind: "raw"`` fills ``step``, ``value`` and ``special``: every point.
+    With another ``x`` than ``step``, columns ending in ``_x`` (or ``x``) hold it.
     """
 
     name: str
     group: str
     unit: str
     reduction: str
+    kind: str
     points: int
     """Points between the two steps, over all buckets."""
-    raw: bool
-    first_step: list[int]
-    last_step: list[int]
-    min: list[float | None]
-    max: list[float | None]
-    mean: list[float | None]
-    last: list[float | None]
-    min_step: list[int | None]
-    max_step: list[int | None]
-    finite: list[int]
-    nan: list[int]
-    inf: list[int]
-    nonfinite: list[NonFinitePoint]
-    """Every NaN and infinity between the two steps, complete."""
-    x: dict[str, list[int]] | None = None
-    """For ``x`` other than ``step``: the x of ``first_step``, ``last_step``, ``min_step`` and ``max_step``."""
-
-
-@dataclass(frozen=True)
-class NonFinitePoint:
-    """A point that is not a number."""
-
-    step: int
-    special: str
-    """``nan``, ``+inf`` or ``-inf``."""
+    first_step: list[int] = field(default_factory=list)
+    last_step: list[int] = field(default_factory=list)
+    min: list[float | None] = field(default_factory=list)
+    max: list[float | None] = field(default_factory=list)
+    mean: list[float | None] = field(default_factory=list)
+    last: list[float | None] = field(default_factory=list)
+    min_step: list[int | None] = field(default_factory=list)
+    max_step: list[int | None] = field(default_factory=list)
+    finite: list[int] = field(default_factory=list)
+    nan: list[int] = field(default_factory=list)
+    inf: list[int] = field(default_factory=list)
+    positive_inf: list[int] = field(default_factory=list)
+    negative_inf: list[int] = field(default_factory=list)
+    nonfinite: list[list[int | str]] = field(default_factory=list)
+    """``[step, "nan" | "+inf" | "-inf"]``, the first of ``nonfinite_total``."""
+    nonfinite_listed: int = 0
+    nonfinite_total: int = 0
+    step: list[int] = field(default_factory=list)
+    value: list[float | None] = field(default_factory=list)
+    special: list[list[int | str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,9 @@ def list_evaluations(
     """Results by step, then task and metric; ``task`` narrows them to one."""
     facts = load_facts(session, run)
     start = read_cursor(facts.head.version, cursor)
-    conditions = [col(Evaluation.release_id) == facts.head.id] + ([col(Evaluation.task) == task] if task is not None else [])
+    conditions = [col(Evaluation.release_id) == facts.head.id] + (
+        [col(Evaluation.task) == task] if task is not None else []
+    )
     total = int(session.execute(select(func.count()).select_from(Evaluation).where(*conditions)).scalar_one())
     statement = (
         select(*_COLUMNS)

@@ -94,8 +94,11 @@ def load_files(session: Session, release_id: int, *conditions: object) -> list[F
     return _grouped(session.execute(statement).all())
 
 
-def find_file(session: Session, sha256: str) -> FileRow:
-    """A file by its hash with every place any release knows it at; FileNotCatalogued when none does."""
+def find_file(session: Session, sha256: str, name: str = "") -> FileRow:
+    """A file by its hash with every place any release knows it at; FileNotCatalogued when none does.
+
+    Equal bytes may have several names; ``name`` (the last part of a path) prefers one.
+    """
     statement = (
         select(File, FileLocation)
         .join(FileLocation, col(FileLocation.file_id) == col(File.id), isouter=True)
@@ -109,7 +112,8 @@ def find_file(session: Session, sha256: str) -> FileRow:
             f"No release holds a file with sha256 {sha256}.", "Take the address from the run's file list."
         )
     places = {place.uri: place for row in rows for place in row.places}
-    return replace(rows[0], places=tuple(sorted(places.values(), key=_nearest)))
+    named = next((row for row in rows if row.path.rsplit("/", 1)[-1] == name), rows[0])
+    return replace(named, places=tuple(sorted(places.values(), key=_nearest)))
 
 
 def _grouped(pairs: object) -> list[FileRow]:
@@ -133,7 +137,7 @@ def _nearest(place: FilePlace) -> tuple[bool, bool, str]:
 
 
 def _hub_address(endpoint: str, rest: str) -> str | None:
-    """``[datasets/]org/name[@revision]/path`` as the Hub's resolve address (as huggingface_hub's HfFileSystem writes paths)."""
+    """``[datasets/]org/name[@revision]/path`` (as HfFileSystem writes it) as the Hub's resolve address."""
     parts = rest.split("/")
     kind = parts.pop(0) + "/" if parts[0] in ("datasets", "spaces") else ""
     if len(parts) < 3:

@@ -15,10 +15,13 @@ from portal.models import Release, Run
 def get_lineage(session: Session, run: str) -> Lineage:
     """Ancestors nearest first, and direct descendants by name, in three queries."""
     facts = load_facts(session, run)
-    statement = select(col(Run.org), col(Run.name), col(Release.kind), col(Release.parent_run), col(Release.parent_step)).join(
-        Release, (col(Release.run_id) == col(Run.id)) & (col(Release.version) == col(Run.version))
-    )
-    known = {f"{org}/{name}" for org, name in session.execute(select(col(Run.org), col(Run.name)).where(col(Run.version) > 0))}
+    statement = select(
+        col(Run.org), col(Run.name), col(Release.kind), col(Release.parent_run), col(Release.parent_step)
+    ).join(Release, (col(Release.run_id) == col(Run.id)) & (col(Release.version) == col(Run.version)))
+    known = {
+        f"{org}/{name}"
+        for org, name in session.execute(select(col(Run.org), col(Run.name)).where(col(Run.version) > 0))
+    }
     descendants = session.execute(
         statement.where(col(Release.parent_run).is_not(None)).order_by(col(Run.org), col(Run.name))
     ).all()

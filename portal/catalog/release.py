@@ -106,7 +106,7 @@ def _assemble(facts: ReleaseFacts) -> ReleaseFacts:
         [EventFact(e.step, max(e.step, e.last_step or e.step), e) for e in facts.events if e.step is not None]
     )
     for finding in facts.findings:
-        if finding.step is not None:
+        if finding.step is not None and finding.state != "fixed":
             facts.findings_by_step.setdefault(finding.step, []).append(finding)
     facts.series_by_name.update((s.view.name, s) for s in facts.series)
     for checkpoint in facts.checkpoints:

@@ -82,7 +82,7 @@ def get_timeline(session: Session, run: str) -> Timeline:
         chunks=[c.row for c in facts.chunks.values()],
         orders=[OrderSpanView(o.first_step, o.last_step, len(o.entry.chunks), o.view) for o in facts.orders.all],
         events=facts.events,
-        findings=facts.findings,
+        findings=[f for f in facts.findings if f.state != "fixed"],
     )
 
 

@@ -1,0 +1,81 @@
+"""The application: routers, errors, kept answers and headers put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from portal import __version__
+from portal.database import check_schema, create_database_engine, migrate
+from portal.settings import Settings
+from portal.web import assets, checkpoints, chunks, docs, files, health, metrics, problems, runs, steps, tokens
+from portal.web.deps import Desk
+from portal.web.headers import SecurityHeaders
+from portal.web.kept import AnswerShelf, KeepAnswers
+
+NOUNS = (runs, checkpoints, chunks, steps, tokens, metrics)
+"""Modules with an `api` and a `pages` router each."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The portal over the settings' database and files.
+
+    Migrates an embedded database; raises Unavailable when a shared one has an outdated schema.
+    """
+    engine = create_database_engine(settings)
+    if engine.dialect.name == "sqlite":
+        migrate(engine)
+    else:
+        check_schema(engine)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        engine.dispose()
+
+    app = FastAPI(
+        title="LLM360 Portal",
+        version=__version__,
+        description=docs.DESCRIPTION,
+        openapi_tags=docs.TAGS,
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.desk = Desk(settings, engine)
+    app.state.answers = AnswerShelf(settings.answer_cache_bytes)
+    for noun in NOUNS:
+        app.include_router(noun.api)
+        app.include_router(noun.pages)
+    for router in (files.router, health.router, docs.router, assets.router):
+        app.include_router(router)
+    problems.install(app)
+    # The last one added is met first: kept answers need no framework, and carry their headers themselves.
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(KeepAnswers, engine=engine, shelf=app.state.answers)
+    return app
+
+
+class HeadAsGet:
+    """Answers HEAD with the headers of GET, for every route but those that stream files, which do it cheaper."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer; the body of a HEAD stays here."""
+        if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"].startswith(("/files/", "/static/")):
+            await self.app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self.app({**scope, "method": "GET"}, receive, send_head)

@@ -1,0 +1,105 @@
+"""What routes need, as short type names for their signatures."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Depends, Path, Query, Request
+from sqlalchemy import Engine
+from sqlmodel import Session
+from starlette.responses import Response
+
+from portal.catalog.answers import Page
+from portal.database import open_session
+from portal.errors import BadRequest
+from portal.settings import Settings
+from portal.web.kept import matches
+
+_STEP = re.compile(r"^[+-]?[0-9]{1,1000}$")
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What one portal process works with; made once by `create_app`."""
+
+    settings: Settings
+    engine: Engine
+
+
+def get_desk(request: Request) -> Desk:
+    """The process's desk."""
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+def get_settings(request: Request) -> Settings:
+    """The settings the application was made with."""
+    return get_desk(request).settings
+
+
+def get_session(request: Request) -> Iterator[Session]:
+    """A session for one request."""
+    with open_session(get_desk(request).engine) as session:
+        yield session
+
+
+def get_run_name(
+    org: Annotated[str, Path(description="Organisation of the run.")],
+    name: Annotated[str, Path(description="Name of the run.")],
+) -> str:
+    """``org/name``."""
+    return f"{org}/{name}"
+
+
+def get_step_number(step: Annotated[str, Path(description="Step, counted from 1; 0 is the initial model.")]) -> int:
+    """The step as a number of any size; BadRequest when it is none."""
+    return parse_step(step)
+
+
+def parse_step(text: str) -> int:
+    """A whole number in decimal digits; BadRequest otherwise."""
+    if not _STEP.match(text):
+        raise BadRequest(f"{text[:100]!r} is not a step.", "A step is a whole number, e.g. 1000.", parameter="step")
+    return int(text)
+
+
+TheDesk = Annotated[Desk, Depends(get_desk)]
+Db = Annotated[Session, Depends(get_session)]
+Config = Annotated[Settings, Depends(get_settings)]
+RunName = Annotated[str, Depends(get_run_name)]
+Step = Annotated[int, Depends(get_step_number)]
+Limit = Annotated[int, Query(description="Items in one page, 1 to 1000.")]
+Cursor = Annotated[str | None, Query(description="`next` of the page before.", max_length=300)]
+
+
+def ready_answer(request: Request, body: bytes, media_type: str = "application/json") -> Response:
+    """Bytes that are made anew for each request, with an ETag so that a client need not fetch them twice."""
+    etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    wanted = request.headers.get("if-none-match")
+    if wanted is not None and matches(wanted.encode("latin-1"), etag.encode()):
+        return Response(status_code=304, headers=headers)
+    return Response(body, 200, headers, media_type)
+
+
+def as_json(value: Any) -> bytes:
+    """A dataclass (or what is made of them) as JSON; arrays become lists, NaN becomes null."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z)
+
+
+def json_answer(value: Any, headers: dict[str, str] | None = None, status: int = 200) -> Response:
+    """An answer that is kept as bytes (see `kept.py`), which also gives it its ETag."""
+    return Response(as_json(value), status, headers, "application/json")
+
+
+def page_answer(request: Request, page: Page[Any]) -> Response:
+    """A page of a list, with the next one in `Link` (RFC 8288)."""
+    headers = {}
+    if page.next is not None:
+        headers["Link"] = f'<{request.url.include_query_params(cursor=page.next)}>; rel="next"'
+    return json_answer(page, headers)

@@ -1,0 +1,62 @@
+"""The API's description: OpenAPI with a page to read and try it, all of it served from here."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse, Response
+
+from portal.web.assets import load_assets
+
+DESCRIPTION = """
+Look inside fully open LLM training runs: what the model measured at a step, what it had just read, what it reads
+next, and which checkpoint lies there.
+
+**Steps** count optimizer updates from 1; step 0 is the initial model. A **checkpoint** is the state *after* its step.
+A **pair** is a checkpoint with its data: `next` (what it reads next, to resume), `previous` (what it read since the
+checkpoint before, to study) or `batch` (the rows of one step).
+
+**Lists** answer `{"items": [...], "total": n, "next": cursor}`; pass `next` as `cursor`, or follow the `Link` header.
+
+**Errors** are `application/problem+json` (RFC 9457). `code` is stable, `detail` says what is wrong, `remedy` what to do;
+`nearest` names steps or names that do exist.
+
+**Numbers** that are not finite are `null` in JSON; `special` or counts beside them say what they were.
+
+Answers carry an `ETag`; send it back as `If-None-Match` to learn cheaply that nothing changed. Files are addressed by
+their sha256, take `Range`, and say their digest in `Repr-Digest`.
+"""
+
+TAGS = [
+    {"name": "runs", "description": "Training runs, their timeline and what is known about them as a whole."},
+    {"name": "steps", "description": "What lies at one step, and the checkpoint and data that belong together there."},
+    {"name": "checkpoints", "description": "The state after a step, with its files."},
+    {"name": "data", "description": "Chunks of training data and the rows one step read."},
+    {"name": "metrics", "description": "Numbers by step, with their definitions; nothing is hidden by sampling."},
+    {"name": "files", "description": "Bytes by their sha256."},
+    {"name": "portal", "description": "Whether the portal itself is well."},
+]
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/api/docs")
+def read_docs(request: Request) -> Response:
+    """Swagger UI from this portal's own files; its start-up script is a file too, as the policy wants."""
+    assets = load_assets()
+    title = request.app.title
+    return HTMLResponse(
+        f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}: API</title>
+<link rel="stylesheet" href="{assets.url("vendor/swagger-ui.css")}">
+</head>
+<body>
+<div id="swagger-ui" data-openapi="{request.app.openapi_url}"></div>
+<script src="{assets.url("vendor/swagger-ui-bundle.js")}"></script>
+<script src="{assets.url("js/api-docs.js")}"></script>
+</body>
+</html>
+"""
+    )

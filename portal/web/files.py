@@ -1,0 +1,126 @@
+"""Bytes by their sha256: ranges, digests, and redirects to where else they lie."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from portal.catalog.files import FileRow, Links, find_file
+from portal.database import open_session
+from portal.errors import BadRequest, FileMissing, RangeNotSatisfiable
+from portal.web import problems
+from portal.web.deps import Desk, get_desk
+from portal.web.kept import matches
+from portal.web.sending import ByteRange, SendFile, open_catalogued, parse_range
+
+router = APIRouter(tags=["files"])
+
+XACCEL_PREFIX = "/_local"
+"""Internal nginx location that is an alias of the file system's root: `location /_local/ { internal; alias /; }`."""
+_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+
+
+class _Sent(Response):
+    """Hands the request over to a plain ASGI answer."""
+
+    def __init__(self, sender: SendFile) -> None:
+        super().__init__()
+        self._sender = sender
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._sender(scope, receive, send)
+
+
+@router.get("/files/{sha256}/{name}", summary="A file's bytes", response_class=Response)
+@router.head("/files/{sha256}/{name}", include_in_schema=False)
+async def read_file(request: Request, sha256: str, name: str) -> Response:
+    """Takes `Range` (one range; several are answered whole), `If-Range` and `If-None-Match`; the ETag is the sha256.
+
+    Files that lie elsewhere are answered with a redirect to their own address.
+    """
+    if not _SHA256.match(sha256):
+        raise BadRequest(
+            "A file is addressed by its sha256: 64 lower-case hexadecimal digits.", "Take the url from a list."
+        )
+    desk = get_desk(request)
+    row = await run_in_threadpool(_find, desk, sha256, name)
+    etag = f'"{sha256}"'
+    wanted = request.headers.get("if-none-match")
+    if wanted is not None and matches(wanted.encode("latin-1"), etag.encode()):
+        return Response(status_code=304, headers={"ETag": etag})
+    if row.local is None:
+        return _elsewhere(row, Links.of(desk.settings))
+    return await run_in_threadpool(_local, request, desk, row, etag)
+
+
+def _find(desk: Desk, sha256: str, name: str) -> FileRow:
+    with open_session(desk.engine) as session:
+        return find_file(session, sha256, name)
+
+
+def _elsewhere(row: FileRow, links: Links) -> Response:
+    if any(p.uri.startswith("file://") for p in row.places):
+        raise FileMissing(
+            f"{row.path} is no longer where it was published.", "Its publisher can restore it or publish again."
+        )
+    address = links.address(row)
+    if address is None:
+        raise FileMissing(f"{row.path} lies where only its publisher can reach it.", "Ask the run's publisher.")
+    return RedirectResponse(address, 307)
+
+
+def _local(request: Request, desk: Desk, row: FileRow, etag: str) -> Response:
+    place = row.local
+    if place is None:
+        raise FileMissing(f"{row.path} is no longer where it was published.")
+    path = Path(unquote(urlsplit(place.uri).path))
+    descriptor = open_catalogued(path, row.size, row.path)
+    sender = None
+    try:
+        now = path.stat()
+        headers = _headers(row, etag, vouched=place.modified_ns in (None, now.st_mtime_ns))
+        if desk.settings.sendfile == "xaccel":
+            return Response(headers={**headers, "X-Accel-Redirect": quote(f"{XACCEL_PREFIX}{path}")})
+        span = _span(request, etag, now.st_size)
+        headers["Content-Length"] = str(span.length if span else now.st_size)
+        whole = ByteRange(0, now.st_size - 1) if now.st_size else None
+        if span is not None:
+            headers["Content-Range"] = f"bytes {span.first}-{span.last}/{now.st_size}"
+        sender = SendFile(descriptor, 206 if span else 200, headers, span or whole)
+        return _Sent(sender)
+    except RangeNotSatisfiable as error:
+        return problems.answer(request, error, {"Content-Range": f"bytes */{row.size}"})
+    finally:
+        if sender is None:
+            os.close(descriptor)
+
+
+def _span(request: Request, etag: str, size: int) -> ByteRange | None:
+    condition = request.headers.get("if-range")
+    if condition is not None and condition.strip() != etag:
+        return None
+    return parse_range(request.headers.get("range"), size)
+
+
+def _headers(row: FileRow, etag: str, vouched: bool) -> dict[str, str]:
+    name = row.path.rsplit("/", 1)[-1]
+    headers = {
+        "Content-Type": "application/octet-stream",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Accept-Ranges": "bytes",
+        "ETag": etag,
+        "Cache-Control": "public, max-age=31536000, immutable",
+    }
+    if vouched and row.sha256:
+        # Not for a file touched since it was hashed: its size still fits, but nobody has looked at its bytes.
+        headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(row.sha256)).decode()}:"
+    return headers

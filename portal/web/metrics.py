@@ -1,0 +1,91 @@
+"""Metric series: definitions, buckets for charts, and everything unsampled."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from portal.catalog.answers import MetricAnswer, Page, SeriesView
+from portal.catalog.metrics import MetricQuery, QueriedMetrics, find_series, list_series, query_metrics
+from portal.metrics.export import to_csv, to_parquet
+from portal.metrics.response import NamedBuckets, to_json
+from portal.web.deps import Config, Cursor, Db, Limit, RunName, page_answer
+
+api = APIRouter(prefix="/api/v1", tags=["metrics"])
+pages = APIRouter(include_in_schema=False)
+
+
+@api.get("/runs/{org}/{name}/metrics", response_model=Page[SeriesView], summary="What was measured")
+def read_metrics(request: Request, db: Db, run: RunName, limit: Limit = 100, cursor: Cursor = None) -> Response:
+    """The definition of each series: what, where, reduction, unit, and how many points are not numbers."""
+    return page_answer(request, list_series(db, run, limit, cursor))
+
+
+@api.get("/runs/{org}/{name}/metrics/data", response_model=MetricAnswer, summary="Numbers in buckets")
+def read_metric_data(  # noqa: PLR0913 - FastAPI reads the query from the signature
+    db: Db,
+    settings: Config,
+    run: RunName,
+    series: Annotated[str, Query(description="Names, separated by commas.", max_length=20_000)],
+    x: Annotated[str, Query(description="`step`, `tokens`, `chunk` or `checkpoint`.")] = "step",
+    first: Annotated[int | None, Query(description="First step (a step whatever `x` is).")] = None,
+    last: Annotated[int | None, Query(description="Last step.")] = None,
+    buckets: Annotated[int, Query(description="At most so many buckets per series, 1 to 10000.")] = 1000,
+    encoding: Annotated[
+        Literal["json", "base64"], Query(description="`base64`: columns as {dtype, bdata}, little-endian.")
+    ] = "json",
+) -> Response:
+    """Per series parallel columns, one entry per bucket. No spike, NaN or infinity is lost at any zoom.
+
+    Where a series has no more points than `buckets`, the points themselves (`kind: "raw"`). In `base64`, a missing
+    number is NaN and a missing step is -1; in `json` both are null.
+    """
+    names = tuple(dict.fromkeys(n.strip() for n in series.split(",") if n.strip()))
+    found = query_metrics(db, settings, run, MetricQuery(names, x, first, last, buckets))
+    return Response(encode(found, encoding == "base64"), media_type="application/json")
+
+
+@api.get("/runs/{org}/{name}/metrics/{series:path}.parquet", summary="One series whole, as Parquet")
+def read_series_parquet(db: Db, settings: Config, run: RunName, series: str) -> Response:
+    """Every point, unsampled: columns `step` and `value`."""
+    return _export(db, settings, run, series, "parquet")
+
+
+@api.get("/runs/{org}/{name}/metrics/{series:path}.csv", summary="One series whole, as CSV")
+def read_series_csv(db: Db, settings: Config, run: RunName, series: str) -> Response:
+    """Every point, unsampled: columns `step` and `value`, numbers as they round-trip."""
+    return _export(db, settings, run, series, "csv")
+
+
+def encode(found: QueriedMetrics, packed: bool) -> bytes:
+    """The answer as JSON; columns as base64 when ``packed``."""
+    head = {
+        "run": found.run,
+        "version": found.version,
+        "x": found.query.x,
+        "first": found.first,
+        "last": found.last,
+        "buckets": found.query.buckets,
+    }
+    series = [
+        NamedBuckets(
+            s.view.name,
+            s.buckets,
+            s.x,
+            {"group": s.view.group, "unit": s.view.unit, "reduction": s.view.reduction},
+        )
+        for s in found.series
+    ]
+    return to_json(series, head, packed)
+
+
+def _export(db: Db, settings: Config, run: RunName, series: str, kind: Literal["parquet", "csv"]) -> Response:
+    view, points = find_series(db, settings, run, series)
+    name = quote(f"{run}/{view.name}".replace("/", "_"), safe="")
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}.{kind}"}
+    if kind == "csv":
+        return StreamingResponse(to_csv(points), headers=headers, media_type="text/csv; charset=utf-8")
+    return StreamingResponse(to_parquet(points), headers=headers, media_type="application/vnd.apache.parquet")

@@ -1,0 +1,121 @@
+"""Errors to answers: problem+json (RFC 9457) for programs, a page for people."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from portal.errors import BadRequest, NotFound, PortalError, Unavailable
+from portal.web.render import render_error
+
+FOR_PROGRAMS = ("/api/", "/files/", "/healthz", "/readyz", "/metrics")
+MEDIA_TYPE = "application/problem+json"
+_RESERVED = {"type", "title", "status", "detail", "code", "remedy"}
+
+log = logging.getLogger("portal.web")
+
+
+class MethodRefused(PortalError):
+    """The address exists, but not for this method."""
+
+    status = 405
+    code = "method-not-allowed"
+
+
+class Internal(PortalError):
+    """A fault of the portal itself; details are in its log."""
+
+    status = 500
+    code = "internal"
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application in one way."""
+    app.add_exception_handler(PortalError, lambda r, e: answer(r, _as_portal_error(e)))
+    app.add_exception_handler(RequestValidationError, lambda r, e: answer(r, _invalid(e)))
+    app.add_exception_handler(HTTPException, lambda r, e: answer(r, _refused(r, e), _headers_of(e)))
+    app.add_exception_handler(OperationalError, lambda r, e: answer(r, _database(e)))
+    app.add_exception_handler(Exception, lambda r, e: answer(r, _unexpected(e)))
+
+
+def answer(request: Request, error: PortalError, headers: dict[str, str] | None = None) -> Response:
+    """The error as problem+json under the API, as a page elsewhere."""
+    if not request.url.path.startswith(FOR_PROGRAMS):
+        page = render_error(request, error)
+        page.headers.update(headers or {})
+        return page
+    body = orjson.dumps(problem(error), default=str)
+    return Response(body, error.status, {"Cache-Control": "no-store", **(headers or {})}, MEDIA_TYPE)
+
+
+def problem(error: PortalError) -> dict[str, Any]:
+    """The members of problem+json: ``code`` is stable, ``remedy`` says what to do, the rest depends on the code."""
+    extra = {k: _writable(v) for k, v in error.extra.items() if k not in _RESERVED}
+    return {
+        "type": f"/api/docs#errors-{error.code}",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": _clean(error.message),
+        "code": error.code,
+        "remedy": _clean(error.remedy),
+        **extra,
+    }
+
+
+def _writable(value: Any) -> Any:
+    """Numbers beyond 64 bits and lone surrogates cannot be written; both come from what a client sent."""
+    if isinstance(value, int) and abs(value) >= 2**53:
+        return str(value)[:50]
+    if isinstance(value, list):
+        return [_writable(v) for v in value]
+    if isinstance(value, dict):
+        return {_clean(str(k)): _writable(v) for k, v in value.items()}
+    return _clean(value) if isinstance(value, str) else value
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _as_portal_error(error: Exception) -> PortalError:
+    return error if isinstance(error, PortalError) else Internal(str(error))
+
+
+def _invalid(error: Exception) -> PortalError:
+    faults = error.errors() if isinstance(error, RequestValidationError) else []
+    told = [{"parameter": ".".join(str(p) for p in f["loc"][1:]), "message": f["msg"]} for f in faults]
+    names = ", ".join(dict.fromkeys(t["parameter"] for t in told))
+    return BadRequest(
+        f"The request's {names} cannot be used: {told[0]['message'] if told else ''}.", "See /api/docs.", faults=told
+    )
+
+
+def _refused(request: Request, error: Exception) -> PortalError:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 404:
+        return NotFound(f"There is nothing at {request.url.path[:200]}.", "See /api/docs for what there is.")
+    if status == 405:
+        return MethodRefused(f"{request.method} is not possible at {request.url.path[:200]}.", "Use GET.")
+    return BadRequest(str(getattr(error, "detail", "")))
+
+
+def _headers_of(error: Exception) -> dict[str, str]:
+    return dict(getattr(error, "headers", None) or {})
+
+
+def _database(error: Exception) -> PortalError:
+    log.error("The database did not answer.", exc_info=error)
+    return Unavailable("The database does not answer.", "Try again in a moment; its operator finds details in the log.")
+
+
+def _unexpected(error: Exception) -> PortalError:
+    log.error("Unexpected error.", exc_info=error)
+    return Internal("The portal met an error of its own.", "Its operator finds details in the log.")
