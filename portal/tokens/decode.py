@@ -139,7 +139,9 @@ def open_decoder(tokenizer_json: bytes) -> Decoder:
         raise DataFault(
             f"The tokenizer cannot be read ({str(error)[:200]}).", "Publish the model's own tokenizer.json."
         ) from None
-    return Decoder(tokenizer, byte_table(declared, tokenizer.get_vocab(with_added_tokens=True)))
+    # The library decodes an added token as `id_to_token` spells it (Llama's </s> carries a space), not as the vocabulary.
+    spelled = {id_: tokenizer.id_to_token(id_) or name for name, id_ in tokenizer.get_vocab(True).items()}
+    return Decoder(tokenizer, byte_table(declared, spelled))
 
 
 def _whole_pieces(table: ByteTable | None) -> dict[int, str]:

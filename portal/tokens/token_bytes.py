@@ -23,19 +23,19 @@ class ByteTable:
     strip_at_most: int = 0
 
 
-def byte_table(decoder: Mapping[str, Any] | None, vocabulary: Mapping[str, int]) -> ByteTable | None:
-    """The table of a tokenizer, or None when its decoder joins tokens in another way."""
+def byte_table(decoder: Mapping[str, Any] | None, spelled: Mapping[int, str]) -> ByteTable | None:
+    """The table of a tokenizer (token by id), or None when its decoder joins tokens in another way."""
     if decoder is None:
         return None
     if decoder.get("type") == "ByteLevel":
         characters = _byte_level_characters()
-        return ByteTable({id_: _byte_level(token, characters) for token, id_ in vocabulary.items()})
+        return ByteTable({id_: _byte_level(token, characters) for id_, token in spelled.items()})
     if decoder.get("type") == "Sequence":
-        return _byte_fallback(decoder.get("decoders") or [], vocabulary)
+        return _byte_fallback(decoder.get("decoders") or [], spelled)
     return None
 
 
-def _byte_fallback(parts: list[Mapping[str, Any]], vocabulary: Mapping[str, int]) -> ByteTable | None:
+def _byte_fallback(parts: list[Mapping[str, Any]], spelled: Mapping[int, str]) -> ByteTable | None:
     """Only the exact shape Replace* ByteFallback Fuse Strip?; any other sequence is left to the library."""
     kinds = [part.get("type") for part in parts]
     replaces = [part for part in parts if part.get("type") == "Replace"]
@@ -46,7 +46,7 @@ def _byte_fallback(parts: list[Mapping[str, Any]], vocabulary: Mapping[str, int]
     if any(pattern is None for pattern, _ in pairs) or parts[-1].get("stop"):
         return None
     strip = parts[-1] if kinds[-1] == "Strip" else {}
-    table = {id_: _fallback_bytes(token, pairs) for token, id_ in vocabulary.items()}
+    table = {id_: _fallback_bytes(token, pairs) for id_, token in spelled.items()}
     return ByteTable(table, str(strip.get("content", "")), int(strip.get("start", 0)))
 
 
