@@ -13,10 +13,21 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError as DatabaseDown
 from sqlmodel import Session
 
 from portal.errors import Unavailable
 from portal.settings import Settings
+
+__all__ = [
+    "DatabaseDown",
+    "Engine",
+    "check_schema",
+    "create_database_engine",
+    "migrate",
+    "migrations_folder",
+    "open_session",
+]
 
 
 def create_database_engine(settings: Settings) -> Engine:

@@ -278,6 +278,18 @@ class EvaluationView:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """One metric of one task under one setting, over all the steps it was taken at."""
+
+    suite: str
+    task: str
+    metric: str
+    results: int
+    first_step: int | None
+    last_step: int | None
+
+
+@dataclass(frozen=True)
 class SeriesView:
     """What one metric series measures."""
 
@@ -434,6 +446,8 @@ class TokenRow:
     length: int
     fault: str | None = None
     """Set when this row could not be read; its ids are then empty."""
+    special: list[int] = field(default_factory=list)
+    """Indexes of tokens that the tokenizer marks as special (end of text, padding, ...)."""
 
 
 @dataclass(frozen=True)

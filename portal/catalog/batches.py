@@ -273,6 +273,7 @@ def _token_row(ref: RowRef, row: Row | RowFault, decoder: Decoder | None, text: 
         file=row.file,
         offset=row.offset,
         length=row.length,
+        special=decoder.specials(ids) if decoder else [],
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import func, select
 from sqlmodel import Session, col
 
-from portal.catalog.answers import EvaluationView, Page
+from portal.catalog.answers import EvaluationView, Measure, Page
 from portal.catalog.paging import check_limit, make_cursor, read_cursor
 from portal.catalog.release import load_facts
 from portal.models import Evaluation
@@ -40,6 +40,35 @@ def list_evaluations(
     items = [EvaluationView(*row) for row in session.execute(statement)]
     end = start + len(items)
     return Page(items, total, make_cursor(facts.head.version, end) if end < total else None)
+
+
+def list_measures(session: Session, run: str) -> list[Measure]:
+    """What was measured: each suite, task and metric with how many results it has, by task. One query."""
+    facts = load_facts(session, run)
+    names = (col(Evaluation.suite), col(Evaluation.task), col(Evaluation.metric))
+    statement = (
+        select(*names, func.count(), func.min(Evaluation.step), func.max(Evaluation.step))
+        .where(col(Evaluation.release_id) == facts.head.id)
+        .group_by(*names)
+        .order_by(names[1], names[2], names[0])
+    )
+    return [Measure(*row) for row in session.execute(statement)]
+
+
+def list_results(session: Session, run: str, measure: Measure) -> list[EvaluationView]:
+    """Every result of one measure, by step; those without a step last."""
+    facts = load_facts(session, run)
+    statement = (
+        select(*_COLUMNS)
+        .where(
+            col(Evaluation.release_id) == facts.head.id,
+            col(Evaluation.suite) == measure.suite,
+            col(Evaluation.task) == measure.task,
+            col(Evaluation.metric) == measure.metric,
+        )
+        .order_by(col(Evaluation.step).is_(None), col(Evaluation.step), col(Evaluation.id))
+    )
+    return [EvaluationView(*row) for row in session.execute(statement)]
 
 
 def load_evaluations(session: Session, release_id: int, step: int) -> list[EvaluationView]:

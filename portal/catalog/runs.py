@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import func, tuple_
+from sqlalchemy import ColumnElement, func, or_, tuple_
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
@@ -18,13 +18,21 @@ from portal.manifest.expand import StageEntry
 from portal.models import Checkpoint, Release, Run
 
 
-def list_runs(session: Session, limit: int = 100, cursor: str | None = None) -> Page[RunSummary]:
-    """Published runs by name, in a constant number of queries. The cursor is the last run's name."""
+def list_runs(
+    session: Session, limit: int = 100, cursor: str | None = None, text: str = ""
+) -> Page[RunSummary]:
+    """Published runs by name, in a constant number of queries. The cursor is the last run's name.
+
+    ``text`` keeps those whose name or title contains it, whatever the case.
+    """
     check_limit(limit)
-    total = session.exec(select(func.count()).select_from(Run).where(Run.version > 0)).one()
+    matching = _matching(text)
+    joined = (col(Release.run_id) == col(Run.id)) & (col(Release.version) == col(Run.version))
+    total = session.exec(select(func.count()).select_from(Run).join(Release, joined).where(*matching)).one()
     statement = (
         select(Run.org, Run.name, Release)
-        .join(Release, (col(Release.run_id) == col(Run.id)) & (col(Release.version) == col(Run.version)))
+        .join(Release, joined)
+        .where(*matching)
         .order_by(col(Run.org), col(Run.name))
         .limit(limit + 1)
         .options(defer(Release.manifest))  # type: ignore[arg-type]
@@ -104,6 +112,13 @@ def stage_view(stage: StageEntry) -> StageView:
         stage.tokens_per_step,
         stage.note,
     )
+
+
+def _matching(text: str) -> list[ColumnElement[bool]]:
+    if not text:
+        return []
+    name = col(Run.org) + "/" + col(Run.name)
+    return [or_(name.icontains(text, autoescape=True), col(Release.title).icontains(text, autoescape=True))]
 
 
 def _summary(run: str, release: Any, counts: Counts, on_cadence: int) -> RunSummary:

@@ -41,7 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=__version__,
         description=docs.DESCRIPTION,
         openapi_tags=docs.TAGS,
-        openapi_url="/api/openapi.json",
+        openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,

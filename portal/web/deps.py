@@ -10,12 +10,11 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import Depends, Path, Query, Request
-from sqlalchemy import Engine
 from sqlmodel import Session
 from starlette.responses import Response
 
 from portal.catalog.answers import Page
-from portal.database import open_session
+from portal.database import Engine, open_session
 from portal.errors import BadRequest
 from portal.settings import Settings
 from portal.web.kept import matches

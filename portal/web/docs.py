@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
-from portal.web.assets import load_assets
+from portal.web.render import render
 
 DESCRIPTION = """
 Look inside fully open LLM training runs: what the model measured at a step, what it had just read, what it reads
@@ -17,8 +17,8 @@ checkpoint before, to study) or `batch` (the rows of one step).
 
 **Lists** answer `{"items": [...], "total": n, "next": cursor}`; pass `next` as `cursor`, or follow the `Link` header.
 
-**Errors** are `application/problem+json` (RFC 9457). `code` is stable, `detail` says what is wrong, `remedy` what to do;
-`nearest` names steps or names that do exist.
+**Errors** are `application/problem+json` (RFC 9457). `code` is stable, `detail` says what is wrong, `remedy` what to
+do; `nearest` names steps or names that do exist.
 
 **Numbers** that are not finite are `null` in JSON; `special` or counts beside them say what they were.
 
@@ -41,22 +41,5 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/api/docs")
 def read_docs(request: Request) -> Response:
-    """Swagger UI from this portal's own files; its start-up script is a file too, as the policy wants."""
-    assets = load_assets()
-    title = request.app.title
-    return HTMLResponse(
-        f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{title}: API</title>
-<link rel="stylesheet" href="{assets.url("vendor/swagger-ui.css")}">
-</head>
-<body>
-<div id="swagger-ui" data-openapi="{request.app.openapi_url}"></div>
-<script src="{assets.url("vendor/swagger-ui-bundle.js")}"></script>
-<script src="{assets.url("js/api-docs.js")}"></script>
-</body>
-</html>
-"""
-    )
+    """Swagger UI from this portal's own files."""
+    return render(request, "docs.html", {"openapi": request.app.openapi_url})

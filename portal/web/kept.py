@@ -14,19 +14,18 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from sqlalchemy import Engine
-from sqlmodel import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from portal.catalog.revisions import Stamp, clock_of
+from portal.database import Engine, open_session
 from portal.web.headers import with_security
 
 Headers = list[tuple[bytes, bytes]]
 
 KEPT = re.compile(
     rb"^(/api/v1)?/runs(/[^/]+/[^/]+(/(timeline|lineage|configs|events|findings|evaluations|metrics/data"
-    rb"|(checkpoints|chunks)(/[^/]+)?|metrics|steps/[^/]+/pair))?)?/?$|^/runs/[^/]+/[^/]+/steps/[^/]+$"
+    rb"|(checkpoints|chunks)(/[^/]+)?|metrics|steps/[^/]+/pair))?)?/?$|^/$|^/runs/[^/]+/[^/]+/steps/[^/]+$"
 )
 """Addresses whose answers follow from the catalog alone. Token rows are not among them, as their bytes lie in
 files; nor is a step's JSON, which is made faster than it is worth keeping."""
@@ -133,7 +132,7 @@ class KeepAnswers:
         return self._read[1]
 
     def _query(self) -> Stamp:
-        with Session(self._engine) as session:
+        with open_session(self._engine) as session:
             return self._clock.stamp(session)
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send, stamp: Stamp) -> KeptAnswer | None:

@@ -9,10 +9,10 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from portal.database import DatabaseDown
 from portal.errors import BadRequest, NotFound, PortalError, Unavailable
 from portal.web.render import render_error
 
@@ -42,7 +42,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(PortalError, lambda r, e: answer(r, _as_portal_error(e)))
     app.add_exception_handler(RequestValidationError, lambda r, e: answer(r, _invalid(e)))
     app.add_exception_handler(HTTPException, lambda r, e: answer(r, _refused(r, e), _headers_of(e)))
-    app.add_exception_handler(OperationalError, lambda r, e: answer(r, _database(e)))
+    app.add_exception_handler(DatabaseDown, lambda r, e: answer(r, _database(e)))
     app.add_exception_handler(Exception, lambda r, e: answer(r, _unexpected(e)))
 
 
