@@ -86,7 +86,13 @@ def _set_sqlite_switches(connection: Any, _record: object) -> None:
     # reads are transactional too.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for switch in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000", "trusted_schema=OFF"):
+    for switch in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "busy_timeout=10000",
+        "trusted_schema=OFF",
+    ):
         cursor.execute(f"PRAGMA {switch}")
     cursor.close()
 

@@ -11,7 +11,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, ForeignKey, Index, Integer, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Text,
+    UniqueConstraint,
+)
 from sqlmodel import Field, SQLModel
 
 NAMING = {
@@ -44,7 +55,8 @@ def _json(empty: type[list[Any]] | type[dict[str, Any]]) -> Any:
 
 def _owner(table: str, nullable: bool = False) -> Any:
     return Field(
-        default=None, sa_column=Column(Key, ForeignKey(f"{table}.id", ondelete="CASCADE"), nullable=nullable, index=False)
+        default=None,
+        sa_column=Column(Key, ForeignKey(f"{table}.id", ondelete="CASCADE"), nullable=nullable, index=False),
     )
 
 
@@ -170,7 +182,10 @@ class Chunk(SQLModel, table=True):
     """One released piece of training data."""
 
     __tablename__ = "chunk"
-    __table_args__ = (UniqueConstraint("release_id", "name"), Index("ix_chunk_release_id_position", "release_id", "position"))
+    __table_args__ = (
+        UniqueConstraint("release_id", "name"),
+        Index("ix_chunk_release_id_position", "release_id", "position"),
+    )
 
     id: int | None = _key()
     release_id: int = _owner("release")
@@ -268,13 +283,15 @@ class FileLocation(SQLModel, table=True):
 
 
 class BlockDigests(SQLModel, table=True):
-    """sha256 of every 8 MiB block of a file, so that a range read can be checked."""
+    """A digest of every 8 MiB block of a file, so that a range read can be checked."""
 
     __tablename__ = "block_digests"
 
     sha256: str = Field(sa_column=Column(Text, primary_key=True))
     size: int = _big()
     block_size: int = _big()
+    algorithm: str = _text()
+    """``blake3`` (see portal/storage/hashing.py)."""
     digests: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     """32 bytes a block, in order."""
 

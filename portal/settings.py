@@ -18,15 +18,17 @@ MIB = 1 << 20
 class Settings(BaseSettings):
     """What an operator may set. Importing this module reads nothing; constructing it does."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="PORTAL_", toml_file="portal.toml", extra="forbid", frozen=True
-    )
+    model_config = SettingsConfigDict(env_prefix="PORTAL_", toml_file="portal.toml", extra="forbid", frozen=True)
 
     data: Path = Field(Path("portal-data"), description="Folder for the embedded database, stored metrics and indexes.")
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite (WAL) inside PORTAL_DATA.")
     public_url: str = Field("", description="Address under which users reach the portal; used in links it hands out.")
     url: str = Field("", description="Portal that reading commands ask; empty means the local catalog.")
-    sendfile: str = Field("builtin", pattern="^(builtin|xaccel)$", description="How local files are sent: by the portal itself, or handed to nginx.")
+    sendfile: str = Field(
+        "builtin",
+        pattern="^(builtin|xaccel)$",
+        description="How local files are sent: by the portal itself, or handed to nginx.",
+    )
     hf_endpoint: str = Field("https://huggingface.co", description="Hugging Face Hub that hf:// locations point to.")
     max_line_bytes: int = Field(64 * MIB, description="Longest jsonl line that is read, in bytes.")
     max_manifest_bytes: int = Field(64 * MIB, description="Largest manifest that is parsed, in bytes.")

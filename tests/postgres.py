@@ -62,7 +62,7 @@ class PostgresServer:
 
 def start_postgres() -> PostgresServer | None:
     """Start a cluster; None when the wheel is not installed."""
-    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # noqa: S108 - a socket path has at most 107 bytes
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     folder.chmod(0o755)
     binaries = _binaries(folder)
     if binaries is None:
@@ -70,8 +70,22 @@ def start_postgres() -> PostgresServer | None:
         return None
     run = _as_user(folder)
     subprocess.run(
-        [binaries / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"],
-        check=True, stdout=subprocess.DEVNULL, **run,
+        [
+            binaries / "initdb",
+            "-D",
+            folder / "data",
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        **run,
     )
     log = folder / "log"
     with log.open("wb") as output:

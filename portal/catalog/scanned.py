@@ -87,7 +87,7 @@ def load_scan_input(session: Session, release_id: int) -> ScanInput:
         manifest=Manifest.model_validate(orjson.loads(release.manifest)),
         stages=_rows(session, Stage, release_id, Stage.first_step),
         checkpoints=[
-            ScannedCheckpoint(c, [f for f in files.get(("checkpoint", c.id), [])])
+            ScannedCheckpoint(c, list(files.get(("checkpoint", c.id), [])))
             for c in _rows(session, Checkpoint, release_id, Checkpoint.step)
         ],
         chunks=[ScannedChunk(c, files.get(("chunk", c.id), []), c.id in read) for c in chunks],
@@ -111,9 +111,17 @@ def _files(session: Session, release_id: int) -> dict[tuple[str, int | None], li
     found: dict[tuple[str, int | None], list[ScannedFile]] = {}
     for file, location in session.exec(statement):
         scanned = ScannedFile(
-            location_id=location.id or 0, path=file.path, role=file.role, size=file.size, sha256=file.sha256,
-            uri=location.uri, modified_ns=location.modified_ns, state=location.state, verified_at=location.verified_at,
-            checkpoint_id=file.checkpoint_id, chunk_id=file.chunk_id,
+            location_id=location.id or 0,
+            path=file.path,
+            role=file.role,
+            size=file.size,
+            sha256=file.sha256,
+            uri=location.uri,
+            modified_ns=location.modified_ns,
+            state=location.state,
+            verified_at=location.verified_at,
+            checkpoint_id=file.checkpoint_id,
+            chunk_id=file.chunk_id,
         )
         owner: tuple[str, int | None] = ("release", release_id)
         if file.checkpoint_id is not None:

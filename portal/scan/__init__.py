@@ -9,8 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sqlmodel import Session
+
 from portal.catalog.answers import FoundFinding
-from portal.catalog.scanned import ScanInput
+from portal.catalog.record import record_findings, record_location_states
+from portal.catalog.release import load_facts
+from portal.catalog.scanned import ScanInput, load_scan_input
+from portal.database import Engine, open_session
 from portal.scan.dtypes import find_dtype_flips
 from portal.scan.duplicates import find_duplicates
 from portal.scan.fixity import FixityReport, check_files
@@ -46,7 +51,7 @@ def scan_run(
     With ``deep`` every local file is hashed again. No session is open while files are read.
     """
     with open_session(engine) as session:
-        release_id = find_release_id(session, run)
+        release_id = load_facts(session, run).head.id
         scanned = load_scan_input(session, release_id)
     fixity = check_files(scanned, settings, deep, progress)
     findings = [*_find_all(scanned, settings), *fixity.findings]

@@ -6,6 +6,7 @@ huggingface/safetensors, "Format").
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,14 @@ from portal.errors import PortalError
 from portal.settings import Settings
 from portal.storage import open_store
 
-NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8", "F8_E5M2": "float8"}
+NAMES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8",
+    "F8_E5M2": "float8",
+}
 ALIASES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "float": "float32", "half": "float16"}
 MAX_HEADER = 100 << 20
 """The format's own limit for a header, in bytes."""
@@ -48,19 +56,24 @@ def find_dtype_flips(scanned: ScanInput, settings: Settings) -> list[FoundFindin
 
 
 def _flips(known: list[_Precision]) -> Iterator[FoundFinding]:
-    for before, after in zip(known, known[1:], strict=False):
+    for before, after in itertools.pairwise(known):
         if before.dtype != after.dtype:
             yield FoundFinding(
-                "dtype-flip", "warning",
+                "dtype-flip",
+                "warning",
                 f"Weights change from {before.dtype} at step {before.step:,} to {after.dtype} at step {after.step:,}.",
-                after.step, {"before": before.__dict__, "after": after.__dict__},
+                after.step,
+                {"before": before.__dict__, "after": after.__dict__},
             )
 
 
 def _contradiction(step: int, declared: str, stored: str) -> FoundFinding:
     return FoundFinding(
-        "dtype-contradicts-file", "error", f"The manifest says {declared} at step {step:,}, the file holds {stored}.",
-        step, {"declared": declared, "stored": stored},
+        "dtype-contradicts-file",
+        "error",
+        f"The manifest says {declared} at step {step:,}, the file holds {stored}.",
+        step,
+        {"declared": declared, "stored": stored},
     )
 
 
@@ -84,7 +97,9 @@ def _header_dtypes(file: ScannedFile, settings: Settings) -> list[str]:
         return []  # `fixity` and `readable` report files that cannot be read
     if not isinstance(header, dict):
         return []
-    return [str(t["dtype"]) for name, t in header.items() if name != "__metadata__" and isinstance(t, dict) and "dtype" in t]
+    return [
+        str(t["dtype"]) for name, t in header.items() if name != "__metadata__" and isinstance(t, dict) and "dtype" in t
+    ]
 
 
 def _name(dtype: str | None) -> str | None:

@@ -30,10 +30,10 @@ def _duplicates_of(role: str, checkpoints: list[ScannedCheckpoint]) -> Iterator[
             for digest in set(digests):
                 shards[digest].append(checkpoint)
     reported: set[str] = set()
-    for digests, group in whole.items():
+    for whole_state, group in whole.items():
         if len({c.step for c in group}) > 1:
-            reported.update(digests)
-            yield _same(role, digests, group)
+            reported.update(whole_state)
+            yield _same(role, whole_state, group)
     for digest, group in shards.items():
         if digest not in reported and len({c.step for c in group}) > 1:
             yield _shared_shard(role, digest, group)

@@ -15,7 +15,10 @@ from portal.storage.hashing import hash_file
 
 @dataclass
 class FixityReport:
-    """What became of each file; ``states`` maps location ids to their new state."""
+    """What became of each file; ``states`` maps location ids to the state a look at the bytes gave them.
+
+    A file that was not hashed and shows no change is not in ``states``: it was not verified again.
+    """
 
     findings: list[FoundFinding] = field(default_factory=list)
     states: dict[int, str] = field(default_factory=dict)
@@ -34,40 +37,45 @@ def check_files(
     bytes is not a finding.
     """
     report = FixityReport()
-    by_location: dict[str, str] = {}
+    by_uri: dict[str, str | None] = {}
     for file in scanned.files:
         if not file.uri.startswith("file://"):
             report.remote += 1
             continue
-        if file.uri not in by_location:
-            by_location[file.uri] = _check(file, scanned, settings, deep, report)
+        if file.uri not in by_uri:
+            by_uri[file.uri] = _check(file, scanned, settings, deep, report)
             if progress:
                 progress(file.path, file.size or 0)
-        report.states[file.location_id] = by_location[file.uri]
+        if (state := by_uri[file.uri]) is not None:
+            report.states[file.location_id] = state
     return report
 
 
-def _check(file: ScannedFile, scanned: ScanInput, settings: Settings, deep: bool, report: FixityReport) -> str:
+def _check(file: ScannedFile, scanned: ScanInput, settings: Settings, deep: bool, report: FixityReport) -> str | None:
     report.checked += 1
     store = open_store(file.uri, settings)
     try:
         found = store.stat(file.uri)
     except FileMissing:
-        report.findings.append(_finding("file-missing", f"{file.path} is no longer where it was published from.", file, scanned))
+        report.findings.append(
+            _finding("file-missing", f"{file.path} is no longer where it was published from.", file, scanned)
+        )
         return "missing"
     if found.size != file.size:
         message = f"{file.path} has {found.size:,} bytes; {file.size or 0:,} were published."
         report.findings.append(_finding("file-changed", message, file, scanned, {"size": found.size}))
         return "changed"
-    if not deep and found.modified_ns == file.modified_ns:
-        return file.state
+    if not deep and found.modified_ns == file.modified_ns and file.state == "verified":
+        return None
     return _check_digest(file, scanned, found, settings, report)
 
 
-def _check_digest(file: ScannedFile, scanned: ScanInput, found: StoredFile, settings: Settings, report: FixityReport) -> str:
+def _check_digest(
+    file: ScannedFile, scanned: ScanInput, found: StoredFile, settings: Settings, report: FixityReport
+) -> str | None:
     path = open_store(file.uri, settings).local_path(file.uri)
     if path is None or file.sha256 is None:
-        return file.state
+        return None
     digest = hash_file(path)
     report.hashed_bytes += found.size
     if digest.sha256 == file.sha256:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 
@@ -32,8 +33,12 @@ def _declared_missing(scanned: ScanInput) -> Iterator[FoundFinding]:
             labels = ", ".join(checkpoint.checkpoint.labels) or "no label"
             where = f"step {checkpoint.step:,}" if checkpoint.step is not None else "an unnamed step"
             yield FoundFinding(
-                "checkpoint-lost", "info", f"The checkpoint at {where} ({labels}) is declared missing by its authors.",
-                checkpoint.step, {"note": checkpoint.checkpoint.note}, labels,
+                "checkpoint-lost",
+                "info",
+                f"The checkpoint at {where} ({labels}) is declared missing by its authors.",
+                checkpoint.step,
+                {"note": checkpoint.checkpoint.note},
+                labels,
             )
 
 
@@ -41,8 +46,11 @@ def _repeated_steps(present: list[int]) -> Iterator[FoundFinding]:
     for step, times in Counter(present).items():
         if times > 1:
             yield FoundFinding(
-                "step-listed-twice", "warning", f"Step {step:,} has {times} checkpoints in the manifest; which one is meant is not said.",
-                step, {"times": times},
+                "step-listed-twice",
+                "warning",
+                f"Step {step:,} has {times} checkpoints in the manifest; which one is meant is not said.",
+                step,
+                {"times": times},
             )
 
 
@@ -52,13 +60,16 @@ def _against_cadence(present: list[int], cadence: int, last_step: int) -> Iterat
     for first, last, count in _intervals(absent, cadence):
         span = f"step {first:,}" if count == 1 else f"{count:,} steps from {first:,} to {last:,}"
         yield FoundFinding(
-            "checkpoint-missing", "warning", f"No checkpoint at {span}, though one is declared every {cadence:,} steps.",
-            first, {"first_step": first, "last_step": last, "count": count, "cadence": cadence},
+            "checkpoint-missing",
+            "warning",
+            f"No checkpoint at {span}, though one is declared every {cadence:,} steps.",
+            first,
+            {"first_step": first, "last_step": last, "count": count, "cadence": cadence},
         )
 
 
 def _against_usual_distance(present: list[int]) -> Iterator[FoundFinding]:
-    distances = [b - a for a, b in zip(present, present[1:], strict=False)]
+    distances = [b - a for a, b in itertools.pairwise(present)]
     if len(present) < ENOUGH_TO_INFER:
         return
     usual, times = Counter(distances).most_common(1)[0]
@@ -67,9 +78,11 @@ def _against_usual_distance(present: list[int]) -> Iterator[FoundFinding]:
     for before, distance in zip(present, distances, strict=False):
         if distance > usual:
             yield FoundFinding(
-                "checkpoint-gap", "info",
+                "checkpoint-gap",
+                "info",
                 f"No checkpoint between steps {before:,} and {before + distance:,}; elsewhere they are {usual:,} steps apart. No cadence is declared.",
-                before, {"first_step": before, "last_step": before + distance, "usual": usual},
+                before,
+                {"first_step": before, "last_step": before + distance, "usual": usual},
             )
 
 

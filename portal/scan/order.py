@@ -17,7 +17,9 @@ def find_order_faults(scanned: ScanInput) -> list[FoundFinding]:
     stages = stages_of(scanned.manifest)
     rows = {c.chunk.name: c.chunk.rows for c in scanned.chunks}
     findings = [f for order in orders for f in _past_data(order, stages, rows)]
-    findings += [f for order in orders if order.kind == "index" for f in _short_file(order, stages, scanned.other_files)]
+    findings += [
+        f for order in orders if order.kind == "index" for f in _short_file(order, stages, scanned.other_files)
+    ]
     if orders:
         findings += _uncovered(orders, scanned.release.first_step, scanned.release.last_step)
         findings += _reading(orders, scanned)
@@ -34,9 +36,12 @@ def _past_data(order: OrderEntry, stages: list[StageEntry], rows: dict[str, int 
     held = _sum_of_known([rows.get(name) for name in order.chunks])
     if held is not None and order.start + needed > held:
         yield FoundFinding(
-            "order-past-data", "error",
+            "order-past-data",
+            "error",
             f"Steps {order.first_step:,} to {order.last_step:,} need {order.start + needed:,} rows; their chunks hold {held:,}.",
-            order.first_step, {"needed": order.start + needed, "held": held, "where": order.where}, order.where,
+            order.first_step,
+            {"needed": order.start + needed, "held": held, "where": order.where},
+            order.where,
         )
 
 
@@ -46,17 +51,24 @@ def _past_chunks(
     steps = order.last_step - order.first_step + 1
     if steps > steps_per_chunk * len(order.chunks):
         yield FoundFinding(
-            "order-past-data", "error",
+            "order-past-data",
+            "error",
             f"Steps {order.first_step:,} to {order.last_step:,} need more than the {len(order.chunks):,} chunks listed at {steps_per_chunk:,} steps each.",
-            order.first_step, {"steps": steps, "chunks": len(order.chunks), "steps_per_chunk": steps_per_chunk}, order.where,
+            order.first_step,
+            {"steps": steps, "chunks": len(order.chunks), "steps_per_chunk": steps_per_chunk},
+            order.where,
         )
     batch = _stage_at(order.first_step, stages)
     needed = steps_per_chunk * batch.rows_per_step if batch and batch.rows_per_step else 0
     short = [name for name in order.chunks if (held := rows.get(name)) is not None and held < needed]
     if short:
         yield FoundFinding(
-            "order-past-data", "error", f"{len(short):,} chunks hold fewer than the {needed:,} rows that {steps_per_chunk:,} steps read.",
-            order.first_step, {"chunks": short[:100], "count": len(short), "needed": needed}, f"{order.where}-rows",
+            "order-past-data",
+            "error",
+            f"{len(short):,} chunks hold fewer than the {needed:,} rows that {steps_per_chunk:,} steps read.",
+            order.first_step,
+            {"chunks": short[:100], "count": len(short), "needed": needed},
+            f"{order.where}-rows",
         )
 
 
@@ -70,9 +82,12 @@ def _short_file(order: OrderEntry, stages: list[StageEntry], files: list[Scanned
     entries = size // WIDTHS[order.dtype]
     if entries < order.start + needed:
         yield FoundFinding(
-            "order-file-short", "error",
+            "order-file-short",
+            "error",
             f"The order file {order.file.path} holds {entries:,} entries; steps {order.first_step:,} to {order.last_step:,} need {order.start + needed:,}.",
-            order.first_step, {"entries": entries, "needed": order.start + needed, "file": order.file.path}, order.where,
+            order.first_step,
+            {"entries": entries, "needed": order.start + needed, "file": order.file.path},
+            order.where,
         )
 
 
@@ -81,8 +96,11 @@ def _uncovered(orders: list[OrderEntry], first_step: int, last_step: int) -> Ite
     for first, last in [*((o.first_step, o.last_step) for o in orders), (last_step + 1, last_step + 1)]:
         if first > expected:
             yield FoundFinding(
-                "steps-without-order", "warning", f"No data order covers steps {expected:,} to {first - 1:,}.",
-                expected, {"first_step": expected, "last_step": first - 1},
+                "steps-without-order",
+                "warning",
+                f"No data order covers steps {expected:,} to {first - 1:,}.",
+                expected,
+                {"first_step": expected, "last_step": first - 1},
             )
         expected = max(expected, last + 1)
 
@@ -92,14 +110,20 @@ def _reading(orders: list[OrderEntry], scanned: ScanInput) -> Iterator[FoundFind
     unread = [c.chunk.name for c in scanned.chunks if c.chunk.name not in named and not c.chunk.skipped]
     if unread:
         yield FoundFinding(
-            "chunk-never-read", "info", f"{len(unread):,} released chunks are read by no step of the order.",
-            None, {"chunks": unread[:100], "count": len(unread)},
+            "chunk-never-read",
+            "info",
+            f"{len(unread):,} released chunks are read by no step of the order.",
+            None,
+            {"chunks": unread[:100], "count": len(unread)},
         )
     contradicted = [c.chunk.name for c in scanned.chunks if c.chunk.skipped and c.chunk.name in named]
     if contradicted:
         yield FoundFinding(
-            "skipped-chunk-read", "warning", f"{len(contradicted):,} chunks are declared skipped and still stand in the order.",
-            None, {"chunks": contradicted[:100], "count": len(contradicted)},
+            "skipped-chunk-read",
+            "warning",
+            f"{len(contradicted):,} chunks are declared skipped and still stand in the order.",
+            None,
+            {"chunks": contradicted[:100], "count": len(contradicted)},
         )
 
 

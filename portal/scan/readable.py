@@ -19,7 +19,9 @@ def find_unreadable_chunks(scanned: ScanInput, settings: Settings) -> list[Found
     return [f for chunk in scanned.chunks for f in _check(chunk, declared[chunk.chunk.name], scanned, settings)]
 
 
-def _check(scanned_chunk: ScannedChunk, declared: ChunkEntry, scanned: ScanInput, settings: Settings) -> Iterator[FoundFinding]:
+def _check(
+    scanned_chunk: ScannedChunk, declared: ChunkEntry, scanned: ScanInput, settings: Settings
+) -> Iterator[FoundFinding]:
     files = scanned_chunk.files
     if not files or not all(f.uri.startswith("file://") for f in files):
         return
@@ -30,13 +32,29 @@ def _check(scanned_chunk: ScannedChunk, declared: ChunkEntry, scanned: ScanInput
         contradictions, rows = reader.check(), reader.rows
     except PortalError as error:
         yield FoundFinding(
-            "chunk-unreadable", "error", f"Chunk {declared.name} cannot be read: {error}", None, {"chunk": declared.name}, declared.name
+            "chunk-unreadable",
+            "error",
+            f"Chunk {declared.name} cannot be read: {error}",
+            None,
+            {"chunk": declared.name},
+            declared.name,
         )
         return
     for message in contradictions:
-        yield FoundFinding("chunk-contradicts-itself", "error", f"Chunk {declared.name}: {message}", None, {"chunk": declared.name}, message)
+        yield FoundFinding(
+            "chunk-contradicts-itself",
+            "error",
+            f"Chunk {declared.name}: {message}",
+            None,
+            {"chunk": declared.name},
+            message,
+        )
     if declared.rows is not None and rows != declared.rows:
         yield FoundFinding(
-            "chunk-rows-differ", "error", f"Chunk {declared.name} holds {rows:,} rows; the manifest says {declared.rows:,}.",
-            None, {"chunk": declared.name, "declared": declared.rows, "found": rows}, declared.name,
+            "chunk-rows-differ",
+            "error",
+            f"Chunk {declared.name} holds {rows:,} rows; the manifest says {declared.rows:,}.",
+            None,
+            {"chunk": declared.name, "declared": declared.rows, "found": rows},
+            declared.name,
         )

@@ -11,9 +11,12 @@ def find_series_outside_run(scanned: ScanInput) -> list[FoundFinding]:
     last = scanned.release.last_step
     return [
         FoundFinding(
-            "series-outside-run", "warning",
+            "series-outside-run",
+            "warning",
             f"Series {s.name} goes from step {s.first_step:,} to {s.last_step:,}; the run ends at {last:,}.",
-            s.last_step, {"series": s.name, "first_step": s.first_step, "last_step": s.last_step, "run_last_step": last}, s.name,
+            s.last_step,
+            {"series": s.name, "first_step": s.first_step, "last_step": s.last_step, "run_last_step": last},
+            s.name,
         )
         for s in scanned.series
         if s.first_step is not None and s.last_step is not None and (s.first_step < 0 or s.last_step > last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from portal.catalog.answers import FoundFinding
@@ -23,20 +24,24 @@ def _checkpoints(scanned: ScanInput) -> Iterator[FoundFinding]:
         expected = tokens_after(checkpoint.step, stages)
         if expected is not None and expected != checkpoint.tokens:
             yield FoundFinding(
-                "tokens-disagree", "warning",
+                "tokens-disagree",
+                "warning",
                 f"Step {checkpoint.step:,} declares {checkpoint.tokens:,} tokens; its stages add up to {expected:,}.",
-                checkpoint.step, {"declared": checkpoint.tokens, "computed": expected},
+                checkpoint.step,
+                {"declared": checkpoint.tokens, "computed": expected},
             )
 
 
 def _decreasing(scanned: ScanInput) -> Iterator[FoundFinding]:
     known = [c.checkpoint for c in scanned.checkpoints if c.step is not None and c.checkpoint.tokens is not None]
-    for before, after in zip(known, known[1:], strict=False):
+    for before, after in itertools.pairwise(known):
         if (after.tokens or 0) < (before.tokens or 0):
             yield FoundFinding(
-                "tokens-decrease", "error",
+                "tokens-decrease",
+                "error",
                 f"Step {after.step:,} has seen fewer tokens ({after.tokens:,}) than step {before.step:,} ({before.tokens:,}).",
-                after.step, {"before": before.tokens, "after": after.tokens},
+                after.step,
+                {"before": before.tokens, "after": after.tokens},
             )
 
 
@@ -47,10 +52,13 @@ def _stages(scanned: ScanInput) -> Iterator[FoundFinding]:
         product = stage.rows_per_step * stage.sequence_length
         if product != stage.tokens_per_step:
             yield FoundFinding(
-                "batch-disagrees", "warning",
+                "batch-disagrees",
+                "warning",
                 f"Stage {stage.name} declares {stage.tokens_per_step:,} tokens a step; {stage.rows_per_step:,} rows of "
                 f"{stage.sequence_length:,} tokens are {product:,}.",
-                stage.first_step, {"declared": stage.tokens_per_step, "computed": product}, stage.name,
+                stage.first_step,
+                {"declared": stage.tokens_per_step, "computed": product},
+                stage.name,
             )
 
 
@@ -61,7 +69,10 @@ def _chunks(scanned: ScanInput) -> Iterator[FoundFinding]:
         product = chunk.rows * chunk.row_length
         if product != chunk.tokens:
             yield FoundFinding(
-                "chunk-tokens-disagree", "warning",
+                "chunk-tokens-disagree",
+                "warning",
                 f"Chunk {chunk.name} declares {chunk.tokens:,} tokens; {chunk.rows:,} rows of {chunk.row_length:,} are {product:,}.",
-                None, {"chunk": chunk.name, "declared": chunk.tokens, "computed": product}, chunk.name,
+                None,
+                {"chunk": chunk.name, "declared": chunk.tokens, "computed": product},
+                chunk.name,
             )
