@@ -82,6 +82,11 @@ class Decoder:
         """True for ids that the tokenizer marks as special (end of text, padding, ...)."""
         return id_ in self._specials
 
+    def specials(self, ids: TokenIds) -> list[int]:
+        """Indexes of the special tokens among ``ids``."""
+        numbers: list[int] = np.asarray(ids, dtype=np.int64).tolist()
+        return [place for place, id_ in enumerate(numbers) if id_ in self._specials]
+
     def _completed(self, ids: Sequence[int], found: Sequence[str | None], table: ByteTable) -> list[str]:
         """Fill in the pieces of tokens that are no whole text. What they share never reaches past a whole one."""
         pieces: list[str] = []
@@ -139,7 +144,7 @@ def open_decoder(tokenizer_json: bytes) -> Decoder:
         raise DataFault(
             f"The tokenizer cannot be read ({str(error)[:200]}).", "Publish the model's own tokenizer.json."
         ) from None
-    # The library decodes an added token as `id_to_token` spells it (Llama's </s> carries a space), not as the vocabulary.
+    # Added tokens are decoded as `id_to_token` spells them (Llama's </s> carries a space), not as the vocabulary.
     spelled = {id_: tokenizer.id_to_token(id_) or name for name, id_ in tokenizer.get_vocab(True).items()}
     return Decoder(tokenizer, byte_table(declared, spelled))
 

@@ -96,6 +96,22 @@ def pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
 
 
+def visible_lines(value: object) -> Markup:
+    """Like `visible`, with line breaks obeyed: for text that has lines of its own."""
+    return Markup("\n").join(visible(line) for line in str(value).split("\n"))
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its two largest units: ``2 h 5 min``."""
+    whole = round(seconds)
+    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
+    if days:
+        return f"{days:,} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{max(seconds, 0.1):.1f} s" if seconds < 10 else f"{whole} s"
+
+
 def short_hash(value: str | None) -> str:
     """The first twelve digits of a digest."""
     return value[:12] if value else _ABSENT
@@ -129,6 +145,8 @@ FILTERS = {
     "percent": percent,
     "moment": moment,
     "visible": visible,
+    "visible_lines": visible_lines,
+    "duration": duration,
     "pretty": pretty,
     "hash": short_hash,
 }
