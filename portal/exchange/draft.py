@@ -35,9 +35,18 @@ class Draft:
         self, code: str, message: str, severity: str = "warning", step: int | None = None, /, **evidence: Any
     ) -> None:
         """Record a contradiction of the source; it is published as a finding."""
-        self.add("findings", without_empty({
-            "code": code, "severity": severity, "message": message, "step": step, "evidence": evidence,
-        }))
+        self.add(
+            "findings",
+            without_empty(
+                {
+                    "code": code,
+                    "severity": severity,
+                    "message": message,
+                    "step": step,
+                    "evidence": evidence,
+                }
+            ),
+        )
 
 
 def without_empty(entry: dict[str, Any]) -> dict[str, Any]:

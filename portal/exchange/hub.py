@@ -40,16 +40,21 @@ def import_repository(repository: str, run: str | None, endpoint: str = PUBLIC_H
     if not parsed:
         raise DataFault(
             f"None of the {len(names)} branches and tags of {repository} names a training step.",
-            "Portal knows step1000, step-1000, stage1-step1000-tokens5B, checkpoint-1000, iter_0001000, ckpt_007 and the like; write a manifest by hand.",
+            "Portal knows step1000, step-1000, stage1-step1000-tokens5B, checkpoint-1000, iter_0001000, ckpt_007 "
+            "and the like; write a manifest by hand.",
         )
     stage, own, others = _main_stage(parsed)
     last = max((r.name.number for r in own), default=0)
-    draft = Draft(run or repository.lower(), {
-        "title": repository,
-        "description": f"Made from the branches of {repository} on the Hub: what they do not say (batch, data, metrics) is not known here.",
-        "links": {"model": f"{PUBLIC_HUB}/{repository}"},
-        "training": {"last_step": last},
-    })
+    draft = Draft(
+        run or repository.lower(),
+        {
+            "title": repository,
+            "description": f"Made from the branches of {repository} on the Hub: what they do not say (batch, "
+            "data, metrics) is not known here.",
+            "links": {"model": f"{PUBLIC_HUB}/{repository}"},
+            "training": {"last_step": last},
+        },
+    )
     _add_steps(draft, repository, own)
     _add_without_step(draft, repository, others, stage)
     if "main" in names:
@@ -66,18 +71,27 @@ def _list_references(repository: str, endpoint: str) -> dict[str, str]:
     try:
         references = api.list_repo_refs(repository)
     except RepositoryNotFoundError:
-        raise NotFound(f"There is no public repository {repository} at {endpoint}.", "Check the name; log in with `hf auth login` when it is private.") from None
+        raise NotFound(
+            f"There is no public repository {repository} at {endpoint}.",
+            "Check the name; log in with `hf auth login` when it is private.",
+        ) from None
     except HFValidationError as error:
-        raise UsageError(f"{repository!r} is not a repository: {error}", "Give org/name as it stands on the Hub.") from None
+        raise UsageError(
+            f"{repository!r} is not a repository: {error}", "Give org/name as it stands on the Hub."
+        ) from None
     except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        raise Unavailable(f"{endpoint} did not list the branches of {repository}: {error}.", "Check PORTAL_HF_ENDPOINT and the network, then try again.") from None
+        raise Unavailable(
+            f"{endpoint} did not list the branches of {repository}: {error}.",
+            "Check PORTAL_HF_ENDPOINT and the network, then try again.",
+        ) from None
     return {ref.name: ref.target_commit for ref in [*references.tags, *references.branches]}
 
 
 def _main_stage(parsed: list[Reference]) -> tuple[str | None, list[Reference], list[Reference]]:
     """The stage whose names give global steps, its references, and all others.
 
-    Names without a stage are global. Where all carry one, the first stage's steps are global, because nothing ran before.
+    Names without a stage are global. Where all carry one, the first stage's steps are global, because nothing ran
+    before.
     """
     counted = [r for r in parsed if r.name.counts_saves]
     steps = [r for r in parsed if not r.name.counts_saves]
@@ -100,7 +114,9 @@ def _add_steps(draft: Draft, repository: str, own: list[Reference]) -> None:
             _add_one_step(draft, repository, step, references)
     for template, steps in plain.items():
         for pattern in step_patterns(steps):
-            draft.add("checkpoints", {"steps": pattern, "labels": [template], "location": f"hf://{repository}@{template}"})
+            draft.add(
+                "checkpoints", {"steps": pattern, "labels": [template], "location": f"hf://{repository}@{template}"}
+            )
 
 
 def _add_one_step(draft: Draft, repository: str, step: int, references: list[Reference]) -> None:
@@ -111,8 +127,13 @@ def _add_one_step(draft: Draft, repository: str, step: int, references: list[Ref
     for names in by_commit.values():
         draft.add("checkpoints", {"step": step, "labels": names, "location": f"hf://{repository}@{names[0]}"})
     if len(by_commit) > 1:
-        draft.find("step-on-two-commits", f"Step {step:,} stands on {len(by_commit)} different commits; which one is meant is not said.", "warning", step,
-                   commits=dict(by_commit))
+        draft.find(
+            "step-on-two-commits",
+            f"Step {step:,} stands on {len(by_commit)} different commits; which one is meant is not said.",
+            "warning",
+            step,
+            commits=dict(by_commit),
+        )
 
 
 def _template(name: CheckpointName) -> str | None:
@@ -125,11 +146,29 @@ def _template(name: CheckpointName) -> str | None:
 
 def _add_without_step(draft: Draft, repository: str, others: list[Reference], stage: str | None) -> None:
     for reference in sorted(others, key=lambda r: r.name.name):
-        why = "its number counts saves, not steps" if reference.name.counts_saves else f"its steps are those of {reference.name.stage}"
-        draft.add("checkpoints", {"labels": [reference.name.name], "location": f"hf://{repository}@{reference.name.name}", "note": f"No step: {why}."})
+        why = (
+            "its number counts saves, not steps"
+            if reference.name.counts_saves
+            else f"its steps are those of {reference.name.stage}"
+        )
+        draft.add(
+            "checkpoints",
+            {
+                "labels": [reference.name.name],
+                "location": f"hf://{repository}@{reference.name.name}",
+                "note": f"No step: {why}.",
+            },
+        )
     if others:
-        draft.find("steps-unknown", f"{len(others)} checkpoints have no step: their names count saves, or steps of another stage than {stage or 'the first'}.",
-                   "warning", None, labels=[r.name.name for r in others][:50], count=len(others))
+        draft.find(
+            "steps-unknown",
+            f"{len(others)} checkpoints have no step: their names count saves, or steps of another stage than "
+            f"{stage or 'the first'}.",
+            "warning",
+            None,
+            labels=[r.name.name for r in others][:50],
+            count=len(others),
+        )
 
 
 def _add_main(draft: Draft, repository: str, commit: str, own: list[Reference], others: list[Reference]) -> None:
@@ -137,7 +176,14 @@ def _add_main(draft: Draft, repository: str, commit: str, own: list[Reference], 
     if any(r.commit == commit for r in [*own, *others]):
         draft.notes.append("Branch main stands on the commit of another checkpoint and is not listed again.")
         return
-    draft.add("checkpoints", {"labels": ["main"], "location": f"hf://{repository}@main", "note": "The final state as far as anyone says; its step is not named."})
+    draft.add(
+        "checkpoints",
+        {
+            "labels": ["main"],
+            "location": f"hf://{repository}@main",
+            "note": "The final state as far as anyone says; its step is not named.",
+        },
+    )
 
 
 def _find_contradictions(draft: Draft, own: list[Reference]) -> None:
@@ -146,7 +192,18 @@ def _find_contradictions(draft: Draft, own: list[Reference]) -> None:
         by_commit[reference.commit].add(reference.name.number)
     for commit, steps in by_commit.items():
         if len(steps) > 1:
-            draft.find("steps-share-commit", f"Steps {', '.join(f'{s:,}' for s in sorted(steps)[:5])} are the same commit, so they hold the same weights.", "error",
-                       max(steps), commit=commit, steps=sorted(steps))
+            draft.find(
+                "steps-share-commit",
+                f"Steps {', '.join(f'{s:,}' for s in sorted(steps)[:5])} are the same commit, so they hold the "
+                "same weights.",
+                "error",
+                max(steps),
+                commit=commit,
+                steps=sorted(steps),
+            )
     if any(r.name.tokens for r in own):
-        draft.find("labels-round-tokens", "Names carry rounded token counts; they are kept as labels and not used as counts.", "info")
+        draft.find(
+            "labels-round-tokens",
+            "Names carry rounded token counts; they are kept as labels and not used as counts.",
+            "info",
+        )

@@ -46,7 +46,11 @@ class ImportReport:
 
 
 def import_layout(
-    layout: str, source: Path | str, run: str | None = None, to: Path | None = None, hf_endpoint: str = "https://huggingface.co"
+    layout: str,
+    source: Path | str,
+    run: str | None = None,
+    to: Path | None = None,
+    hf_endpoint: str = "https://huggingface.co",
 ) -> ImportReport:
     """Turn a public layout into a release manifest.
 
@@ -61,7 +65,8 @@ def import_layout(
         draft = hub.import_repository(str(source), run, hf_endpoint)
     else:
         draft = _importer(layout)(_folder(Path(source)), run)
-    heading = f"{MADE_BY} {layout}{f' --run {draft.run}' if layout != 'hub' else ''}`; what contradicted itself is under `findings`."
+    chosen = "" if layout == "hub" else f" --run {draft.run}"
+    heading = f"{MADE_BY} {layout}{chosen}`; what contradicted itself is under `findings`."
     text = manifest_yaml(draft.document, heading)
     read_manifest(text.encode(), f"the manifest of {draft.run}")
     path, copied = _write(draft, Path(source), text, to) if to is not None else (None, 0)
@@ -78,7 +83,9 @@ def _importer(layout: str) -> Callable[[Path, str | None], Draft]:
 
 def _folder(source: Path) -> Path:
     if not source.is_dir():
-        raise UsageError(f"{source} is not a folder.", "Give a checkout of the release's repository or a folder laid out like it.")
+        raise UsageError(
+            f"{source} is not a folder.", "Give a checkout of the release's repository or a folder laid out like it."
+        )
     return source
 
 
@@ -87,10 +94,13 @@ def _write(draft: Draft, source: Path, text: str, to: Path) -> tuple[Path, int]:
     inside = path.parent.resolve() == source.resolve() and source.is_dir()
     if draft.in_place and not inside:
         raise UsageError(
-            f"The manifest of {draft.run} names checkpoints and data inside {source}.", f"Write it there: --to {source}."
+            f"The manifest of {draft.run} names checkpoints and data inside {source}.",
+            f"Write it there: --to {source}.",
         )
     if path.is_file() and not path.read_text("utf-8", errors="replace").startswith(MADE_BY):
-        raise UsageError(f"{path} was not made by an import and is kept.", "Move it away, or name another place with --to.")
+        raise UsageError(
+            f"{path} was not made by an import and is kept.", "Move it away, or name another place with --to."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     copied = 0 if inside else _copy(draft.files, source, path.parent)
     _replace(path, lambda target: target.write_text(text, "utf-8"))

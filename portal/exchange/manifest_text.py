@@ -22,5 +22,5 @@ def manifest_yaml(document: dict[str, Any], heading: str) -> str:
 class _Dumper(yaml.SafeDumper):
     """Never writes anchors: a repeated value is clearer written out."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature of the class it extends
         return True

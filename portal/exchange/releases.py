@@ -44,7 +44,9 @@ def find_release(name: str) -> ShippedRelease:
     for release in list_releases():
         if name in (release.name, release.run):
             return release
-    raise RunNotFound(f"No manifest of {name!r} ships with the portal.", f"There are {', '.join(r.name for r in list_releases())}.")
+    raise RunNotFound(
+        f"No manifest of {name!r} ships with the portal.", f"There are {', '.join(r.name for r in list_releases())}."
+    )
 
 
 def read_release(name: str) -> Manifest:

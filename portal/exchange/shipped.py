@@ -1,6 +1,7 @@
 """How the shipped manifests are made: ``python -m portal.exchange.shipped SOURCES`` writes them anew.
 
-``SOURCES`` holds the public files the importers read, one folder each: ``amber``, ``k2``, ``crystalcoder``, ``pythia``, ``olmo``.
+``SOURCES`` holds the public files the importers read, one folder each: ``amber``, ``k2``, ``crystalcoder``, ``pythia``,
+``olmo``.
 A shipped manifest names no local file: metrics, evaluations and tokenizers stay where their authors publish them.
 """
 
@@ -24,10 +25,14 @@ SHIPPED: dict[str, tuple[str, str, str]] = {
     "crystalcoder": ("llm360", "crystalcoder", "llm360/crystalcoder"),
     "k2-65b": ("llm360", "k2", "llm360/k2-65b"),
     **{f"pythia-{size}": ("pythia", "pythia", f"eleutherai/pythia-{size}") for size in _SIZES},
-    **{f"pythia-{size}-deduped": ("pythia", "pythia", f"eleutherai/pythia-{size}-deduped") for size in ("70m", "160m", "410m", "6.9b")},
+    **{
+        f"pythia-{size}-deduped": ("pythia", "pythia", f"eleutherai/pythia-{size}-deduped")
+        for size in ("70m", "160m", "410m", "6.9b")
+    },
     "olmo-2-1124-7b": ("olmo", "olmo", "allenai/olmo-2-1124-7b"),
     **{
-        f"olmo-2-1124-7b-stage2-ingredient{k}": ("olmo", "olmo", f"allenai/olmo-2-1124-7b-stage2-ingredient{k}") for k in (1, 2, 3)
+        f"olmo-2-1124-7b-stage2-ingredient{k}": ("olmo", "olmo", f"allenai/olmo-2-1124-7b-stage2-ingredient{k}")
+        for k in (1, 2, 3)
     },
 }
 """File name to (layout, folder below the sources, run)."""
@@ -40,20 +45,25 @@ def shipped_text(name: str, sources: Path) -> str:
     """The text of one shipped manifest, made from the public files in ``sources``."""
     layout, folder, run = SHIPPED[name]
     document = without_local_files(import_layout(layout, sources / folder, run).manifest)
-    text = manifest_yaml(document, f"{MADE_BY} {layout} --run {run}`; made anew by `python -m portal.exchange.shipped`.")
+    text = manifest_yaml(
+        document, f"{MADE_BY} {layout} --run {run}`; made anew by `python -m portal.exchange.shipped`."
+    )
     read_manifest(text.encode(), name)
     return text
 
 
 def without_local_files(document: dict[str, Any]) -> dict[str, Any]:
-    """``document`` without metrics, evaluations, tokenizer and config files of the source; configs keep their values."""
+    """``document`` without the source's metrics, evaluations, tokenizer and config files; config values stay."""
     kept = {key: value for key, value in document.items() if key not in ("metrics", "evaluations", "tokenizer")}
     if "configs" in kept:
         kept["configs"] = [{key: value for key, value in config.items() if key != "file"} for config in kept["configs"]]
     if "findings" in kept:
         kept["findings"] = [finding for finding in kept["findings"] if finding["code"] not in LOCAL_FINDINGS]
     if "metrics" in document or "evaluations" in document:
-        kept["description"] = f"{kept.get('description', '')} Metrics and evaluations are not part of the shipped manifest; import the source to add them.".strip()
+        kept["description"] = (
+            f"{kept.get('description', '')} Metrics and evaluations are not part of the shipped manifest; import "
+            "the source to add them.".strip()
+        )
     return kept
 
 

@@ -45,18 +45,27 @@ def read_table(path: Path, required: tuple[str, ...]) -> list[TableRow]:
             "Check that this is the file the importer expects.",
         )
     numbered = [(number, cells) for number, cells in enumerate(lines[1:], start=2) if cells]
-    refuse_lines(path, [
-        f"line {n} has {len(cells)} columns, {len(header)} expected" for n, cells in numbered if len(cells) != len(header)
-    ])
+    refuse_lines(
+        path,
+        [
+            f"line {n} has {len(cells)} columns, {len(header)} expected"
+            for n, cells in numbered
+            if len(cells) != len(header)
+        ],
+    )
     return [TableRow(n, {k: v.strip() for k, v in zip(header, cells, strict=True)}) for n, cells in numbered]
 
 
 def whole_numbers(path: Path, rows: list[TableRow], column: str) -> list[int]:
     """The column as integers >= 0; every line that is not one is named."""
-    refuse_lines(path, [
-        f"line {row.line}: {column} is {row[column]!r}, not a whole number"
-        for row in rows if not re.fullmatch(r"[0-9]{1,15}", row[column])
-    ])
+    refuse_lines(
+        path,
+        [
+            f"line {row.line}: {column} is {row[column]!r}, not a whole number"
+            for row in rows
+            if not re.fullmatch(r"[0-9]{1,15}", row[column])
+        ],
+    )
     return [int(row[column]) for row in rows]
 
 
@@ -95,9 +104,13 @@ def read_parameters(path: Path) -> dict[str, Any]:
 
 def _text(path: Path) -> str:
     if not path.is_file():
-        raise FileMissing(f"{path} does not exist.", "Give the folder that holds it, as it lies in the public repository.")
+        raise FileMissing(
+            f"{path} does not exist.", "Give the folder that holds it, as it lies in the public repository."
+        )
     if path.stat().st_size > MAX_SOURCE_BYTES:
-        raise DataFault(f"{path} is larger than {MAX_SOURCE_BYTES:,} bytes.", "Lists and configs are small; this is another file.")
+        raise DataFault(
+            f"{path} is larger than {MAX_SOURCE_BYTES:,} bytes.", "Lists and configs are small; this is another file."
+        )
     try:
         return path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -109,12 +122,18 @@ class _ParameterLoader(yaml.SafeLoader):
 
 
 _ParameterLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:float")]
+    first: [
+        (tag, pattern)
+        for tag, pattern in resolvers
+        if tag not in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:float")
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _ParameterLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$|^[-+]?[0-9]+[eE][-+]?[0-9]+$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"),
+    re.compile(
+        r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?$|^[-+]?[0-9]+[eE][-+]?[0-9]+$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
+    ),
     list("-+0123456789."),
 )
 

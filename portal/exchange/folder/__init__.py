@@ -1,8 +1,9 @@
 """A local folder of checkpoints, data and metric files becomes a manifest that stays in it.
 
-Recognised: folders ``step-N``, ``stepN``, ``step_N``, ``global_stepN``, ``checkpoint-N``, ``iter_N``, ``ckpt_N`` at the top or in
-``checkpoints/``; data files below ``data/``; metric tables below ``metrics/`` or ``logs/``; ``evals/*.json``; ``config.json``,
-``tokenizer.json``, ``configs/``. What such a folder cannot say (batch size, data order) is left unknown.
+Recognised: folders ``step-N``, ``stepN``, ``step_N``, ``global_stepN``, ``checkpoint-N``, ``iter_N``, ``ckpt_N`` at
+the top or in ``checkpoints/``; data files below ``data/``; metric tables below ``metrics/`` or ``logs/``;
+``evals/*.json``; ``config.json``, ``tokenizer.json``, ``configs/``. What such a folder cannot say (batch size, data
+order) is left unknown.
 """
 
 from __future__ import annotations
@@ -27,20 +28,24 @@ def import_layout(source: Path, run: str | None) -> Draft:
     found = find_checkpoints(source)
     if not found:
         raise DataFault(
-            f"{source} holds no checkpoint folder.", "Name them step-1000, checkpoint-1000 or the like, at the top or in checkpoints/."
+            f"{source} holds no checkpoint folder.",
+            "Name them step-1000, checkpoint-1000 or the like, at the top or in checkpoints/.",
         )
     config = _read_config(source)
     vocabulary = config.get("vocab_size")
-    draft = Draft(run or f"local/{slug(source.resolve().name)}", {
-        "title": source.resolve().name,
-        "model": {
-            **({"architecture": str(config["architectures"][0])} if config.get("architectures") else {}),
-            **({"config": "config.json"} if config else {}),
-            **({"vocabulary": vocabulary} if isinstance(vocabulary, int) and vocabulary > 0 else {}),
+    draft = Draft(
+        run or f"local/{slug(source.resolve().name)}",
+        {
+            "title": source.resolve().name,
+            "model": {
+                **({"architecture": str(config["architectures"][0])} if config.get("architectures") else {}),
+                **({"config": "config.json"} if config else {}),
+                **({"vocabulary": vocabulary} if isinstance(vocabulary, int) and vocabulary > 0 else {}),
+            },
+            **({"tokenizer": "tokenizer.json"} if (source / "tokenizer.json").is_file() else {}),
+            "training": {"last_step": max(name.number for name in found.values())},
         },
-        **({"tokenizer": "tokenizer.json"} if (source / "tokenizer.json").is_file() else {}),
-        "training": {"last_step": max(name.number for name in found.values())},
-    })
+    )
     draft.in_place = True
     _add_checkpoints(draft, found)
     add_data(draft, source, vocabulary if isinstance(vocabulary, int) else None)
@@ -69,8 +74,14 @@ def slug(name: str) -> str:
 def _add_checkpoints(draft: Draft, found: dict[str, CheckpointName]) -> None:
     plain: dict[tuple[str, str], list[int]] = {}
     for path, name in sorted(found.items(), key=lambda item: item[1].number):
-        if path.count(str(name.number)) == 1 and f"{name.number}" == (re.findall(r"\d+", name.name) or [""])[-1] and "{" not in path:
-            plain.setdefault((path.replace(str(name.number), "{step}"), name.name.replace(str(name.number), "{step}")), []).append(name.number)
+        if (
+            path.count(str(name.number)) == 1
+            and f"{name.number}" == (re.findall(r"\d+", name.name) or [""])[-1]
+            and "{" not in path
+        ):
+            plain.setdefault(
+                (path.replace(str(name.number), "{step}"), name.name.replace(str(name.number), "{step}")), []
+            ).append(name.number)
         else:
             draft.add("checkpoints", {"step": name.number, "labels": [name.name], "location": escape(path)})
     for (path, label), steps in plain.items():
@@ -78,11 +89,23 @@ def _add_checkpoints(draft: Draft, found: dict[str, CheckpointName]) -> None:
             draft.add("checkpoints", {"steps": pattern, "labels": [label], "location": path})
     counted = [name.name for name in found.values() if name.counts_saves]
     if counted:
-        draft.find("label-taken-as-step", f"{len(counted)} folders are named like {counted[0]}; their number is taken as the step, though such names often count saves.",
-                   "warning", None, labels=counted[:50])
+        draft.find(
+            "label-taken-as-step",
+            f"{len(counted)} folders are named like {counted[0]}; their number is taken as the step, though such "
+            "names often count saves.",
+            "warning",
+            None,
+            labels=counted[:50],
+        )
     staged = sorted({name.stage for name in found.values() if name.stage})
     if staged:
-        draft.find("label-taken-as-step", f"Folders name stages ({', '.join(staged)}); their numbers are taken as steps of the whole run.", "warning", None, stages=staged)
+        draft.find(
+            "label-taken-as-step",
+            f"Folders name stages ({', '.join(staged)}); their numbers are taken as steps of the whole run.",
+            "warning",
+            None,
+            stages=staged,
+        )
 
 
 def _read_config(source: Path) -> dict[str, Any]:

@@ -29,10 +29,15 @@ def add_data(draft: Draft, source: Path, vocabulary: int | None) -> None:
     draft.document["data"] = {"chunks": chunks, "order": []}
     last = draft.document["training"]["last_step"]
     if last:
-        draft.document["data"]["order"].append({
-            "first_step": 1, "last_step": last, "chunks": [chunk["name"] for chunk in chunks], "kind": "unknown",
-            "assumption": "a folder does not say in which order its rows were read",
-        })
+        draft.document["data"]["order"].append(
+            {
+                "first_step": 1,
+                "last_step": last,
+                "chunks": [chunk["name"] for chunk in chunks],
+                "kind": "unknown",
+                "assumption": "a folder does not say in which order its rows were read",
+            }
+        )
 
 
 def _chunk(draft: Draft, source: Path, path: Path, vocabulary: int | None) -> dict[str, Any] | None:
@@ -55,12 +60,24 @@ def _flat(draft: Draft, file: dict[str, Any], path: Path, vocabulary: int | None
         if opened.read(len(NPY_MAGIC)) == NPY_MAGIC:
             return {"files": [file], "format": "flat", "header": "npy", **_npy(path)}
     if vocabulary is None:
-        draft.find("data-type-unknown", f"{file['path']} has no header and the vocabulary is not known, so the width of its token ids is not either; it is left out.",
-                   "warning", None, file=file["path"])
+        draft.find(
+            "data-type-unknown",
+            f"{file['path']} has no header and the vocabulary is not known, so the width of its token ids is not "
+            "either; it is left out.",
+            "warning",
+            None,
+            file=file["path"],
+        )
         return None
     dtype = "u16" if vocabulary <= 1 << 16 else "u32"
-    draft.find("data-type-inferred", f"{file['path']} has no header; {dtype} token ids are inferred from a vocabulary of {vocabulary:,}.", "info", None,
-               file=file["path"], dtype=dtype)
+    draft.find(
+        "data-type-inferred",
+        f"{file['path']} has no header; {dtype} token ids are inferred from a vocabulary of {vocabulary:,}.",
+        "info",
+        None,
+        file=file["path"],
+        dtype=dtype,
+    )
     return {"files": [file], "format": "flat", "header": "none", "dtype": dtype}
 
 
@@ -68,8 +85,15 @@ def _npy(path: Path) -> dict[str, Any]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError) as error:
-        raise DataFault(f"{path} begins like an NPY file and is none: {error}.", "Write the file again, or move it out of data/.") from None
+        raise DataFault(
+            f"{path} begins like an NPY file and is none: {error}.", "Write the file again, or move it out of data/."
+        ) from None
     if array.dtype.name not in DTYPES or array.ndim > 2:
-        raise DataFault(f"{path} holds {array.dtype} of shape {array.shape}, not token ids.", "Token ids are unsigned or signed integers in one or two dimensions.")
-    shape = {"rows": int(array.shape[0]), "row_length": int(array.shape[1])} if array.ndim == 2 and array.shape[1] else {}
+        raise DataFault(
+            f"{path} holds {array.dtype} of shape {array.shape}, not token ids.",
+            "Token ids are unsigned or signed integers in one or two dimensions.",
+        )
+    shape = (
+        {"rows": int(array.shape[0]), "row_length": int(array.shape[1])} if array.ndim == 2 and array.shape[1] else {}
+    )
     return {"dtype": DTYPES[array.dtype.name], **shape}

@@ -36,5 +36,7 @@ def _continues(names: dict[str, Any], index: int) -> bool:
 
 
 def _local_file(source: Path, name: str) -> Path | None:
-    places = (folder / f"{name}.jsonl{packed}" for folder in (source, source / "train") for packed in ("", ".gz", ".zst"))
+    places = (
+        folder / f"{name}.jsonl{packed}" for folder in (source, source / "train") for packed in ("", ".gz", ".zst")
+    )
     return next((place for place in places if place.is_file()), None)

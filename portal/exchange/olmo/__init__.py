@@ -28,17 +28,20 @@ def import_layout(source: Path, run: str | None) -> Draft:
     config_path = find_file(source, chosen.config) if chosen.config else None
     config = read_parameters(config_path) if config_path else {}
     last_step = chosen.last_step or last_listed_step(listing)
-    draft = Draft(chosen.name, {
-        "kind": "resume" if chosen.parent else "pretrain",
-        "title": chosen.title,
-        "description": chosen.description,
-        **({"parent": {"run": chosen.parent[0], "step": chosen.parent[1]}} if chosen.parent else {}),
-        "license": {"code": "apache-2.0", "weights": "apache-2.0", "data": "odc-by"},
-        "links": {"code": REPOSITORY, "checkpoints": "https://olmo-checkpoints.org", **dict(chosen.links)},
-        "model": _model(chosen, config),
-        "training": {**geometry_of(config), "last_step": last_step},
-        **({"cadence": chosen.cadence} if chosen.cadence else {}),
-    })
+    draft = Draft(
+        chosen.name,
+        {
+            "kind": "resume" if chosen.parent else "pretrain",
+            "title": chosen.title,
+            "description": chosen.description,
+            **({"parent": {"run": chosen.parent[0], "step": chosen.parent[1]}} if chosen.parent else {}),
+            "license": {"code": "apache-2.0", "weights": "apache-2.0", "data": "odc-by"},
+            "links": {"code": REPOSITORY, "checkpoints": "https://olmo-checkpoints.org", **dict(chosen.links)},
+            "model": _model(chosen, config),
+            "training": {**geometry_of(config), "last_step": last_step},
+            **({"cadence": chosen.cadence} if chosen.cadence else {}),
+        },
+    )
     if find_foreign_list(draft, chosen, listing):
         draft.document["training"]["last_step"] = 0
         draft.document.pop("cadence", None)
@@ -58,7 +61,9 @@ def _choose(source: Path, run: str | None) -> Run:
         return RUNS[run]
     found = find_runs(source)
     if len(found) != 1:
-        told = f"holds the lists of {', '.join(r.name for r in found)}" if found else "holds no list of OLMo checkpoints"
+        told = (
+            f"holds the lists of {', '.join(r.name for r in found)}" if found else "holds no list of OLMo checkpoints"
+        )
         raise UsageError(f"{source} {told}.", "Say which run with --run, e.g. --run allenai/olmo-2-1124-7b.")
     return found[0]
 
@@ -74,15 +79,23 @@ def _add_config(
 ) -> None:  # one line of the config each: what it says of data becomes chunks, the rest is kept as it is
     if path is None:
         if chosen.config:
-            draft.notes.append(f"{chosen.config} is not in {source}: batch, data files and order of {chosen.name} are left unknown.")
+            draft.notes.append(
+                f"{chosen.config} is not in {source}: batch, data files and order of {chosen.name} are left unknown."
+            )
         return
     name = path.relative_to(source).as_posix()
     draft.files.append(name)
     values = {key: value for key, value in config.items() if key not in ("data", "evaluators")}
-    draft.add("configs", {
-        "file": name, "first_step": 1, "values": values, "code": {"repo": REPOSITORY, "commit": "59a53e3", "path": chosen.config},
-        "note": "Data paths and evaluators are in the file only.",
-    })
+    draft.add(
+        "configs",
+        {
+            "file": name,
+            "first_step": 1,
+            "values": values,
+            "code": {"repo": REPOSITORY, "commit": "59a53e3", "path": chosen.config},
+            "note": "Data paths and evaluators are in the file only.",
+        },
+    )
     _check_parent(draft, chosen, config)
     add_data(draft, source, config, last_step)
 
@@ -91,8 +104,14 @@ def _check_parent(draft: Draft, chosen: Run, config: dict[str, Any]) -> None:
     """A stage-2 config names the directory it loads; its step must be the parent's."""
     loaded = re.search(r"/step(\d+)", str(config.get("load_path") or ""))
     if chosen.parent and loaded and int(loaded[1]) != chosen.parent[1]:
-        draft.find("parent-disagrees", f"The config loads step {loaded[1]}; the release is known to start from step {chosen.parent[1]:,}.", "error", None,
-                   load_path=config["load_path"], parent=chosen.parent[1])
+        draft.find(
+            "parent-disagrees",
+            f"The config loads step {loaded[1]}; the release is known to start from step {chosen.parent[1]:,}.",
+            "error",
+            None,
+            load_path=config["load_path"],
+            parent=chosen.parent[1],
+        )
 
 
 def _add_evaluations(draft: Draft, chosen: Run, source: Path) -> None:

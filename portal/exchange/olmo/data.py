@@ -51,13 +51,20 @@ def add_data(draft: Draft, source: Path, config: dict[str, Any], last_step: int)
     _compare_provenance(draft, datasets, paths)
     if any("rows" not in chunk for chunk in chunks):
         draft.find(
-            "order-needs-sizes", f"Rows cannot be named: the shuffle runs over all rows of {len(paths):,} data files, whose sizes are not in the repository. "
-            f"With a file {SIZES_FILE} (path,size) beside the config the order is reconstructed.", "warning", None,
-            files=len(paths), known=sum(1 for path in set(paths) if path in sizes),
+            "order-needs-sizes",
+            f"Rows cannot be named: the shuffle runs over all rows of {len(paths):,} data files, whose sizes are "
+            f"not in the repository. With a file {SIZES_FILE} (path,size) beside the config the order is "
+            "reconstructed.",
+            "warning",
+            None,
+            files=len(paths),
+            known=sum(1 for path in set(paths) if path in sizes),
         )
 
 
-def _chunks(paths: list[str], datasets: dict[str, str], row_length: int, width: int, sizes: dict[str, int]) -> list[dict[str, Any]]:
+def _chunks(
+    paths: list[str], datasets: dict[str, str], row_length: int, width: int, sizes: dict[str, int]
+) -> list[dict[str, Any]]:
     chunks: list[dict[str, Any]] = []
     taken: Counter[str] = Counter()
     for folder, group in groupby(paths, source_of):
@@ -65,8 +72,12 @@ def _chunks(paths: list[str], datasets: dict[str, str], row_length: int, width: 
         name = Counter(datasets.get(_stem(path), folder) for path in files).most_common(1)[0][0]
         taken[name] += 1
         chunk: dict[str, Any] = {
-            "name": name if taken[name] == 1 else f"{name}.{taken[name]}", "format": "flat", "dtype": "u16" if width == 2 else "u32", "header": "none",
-            "row_length": row_length, "sources": {name: 1.0},
+            "name": name if taken[name] == 1 else f"{name}.{taken[name]}",
+            "format": "flat",
+            "dtype": "u16" if width == 2 else "u32",
+            "header": "none",
+            "row_length": row_length,
+            "sources": {name: 1.0},
         }
         if all(path in sizes for path in files):
             chunk["files"] = [{"path": path, "size": sizes[path]} for path in files]
@@ -83,7 +94,9 @@ def source_of(path: str) -> str:
     return ".".join(folders) or "data"
 
 
-_SERVES_STORAGE = re.compile(r"allenai|dolma2-tokenizer|gpt-neox-.*|train|documents|v\d+(?:[_-].*)?|\d+|.*-compiled-v[\d_]+")
+_SERVES_STORAGE = re.compile(
+    r"allenai|dolma2-tokenizer|gpt-neox-.*|train|documents|v\d+(?:[_-].*)?|\d+|.*-compiled-v[\d_]+"
+)
 """Folders that name tokenizers, versions and owners rather than a source."""
 
 
@@ -92,20 +105,36 @@ def _order(chunks: list[dict[str, Any]], seed: Any, files: int, last_step: int) 
     if not isinstance(seed, int):
         return {**order, "kind": "unknown", "confidence": "unknown", "assumption": "the config names no seed"}
     counted = all("rows" in chunk for chunk in chunks)
-    rule = f"one PCG64 shuffle (seed {seed} + epoch 0) of all rows of {files:,} files in config order, as the released loader draws it"
+    rule = (
+        f"one PCG64 shuffle (seed {seed} + epoch 0) of all rows of {files:,} files in config order, as the "
+        "released loader draws it"
+    )
     return {
-        **order, "kind": "permutation", "rng": "numpy-PCG64", "seed": seed,
+        **order,
+        "kind": "permutation",
+        "rng": "numpy-PCG64",
+        "seed": seed,
         "confidence": "reconstructed" if counted else "unknown",
-        "assumption": f"{rule}; that the run read exactly these files at these sizes is assumed" if counted
-        else f"the rule is known: {rule}; the sizes of the files, and so the number of rows, are not, and no row can be named without them",
+        "assumption": f"{rule}; that the run read exactly these files at these sizes is assumed"
+        if counted
+        else f"the rule is known: {rule}; the sizes of the files, and so the number of rows, are not, and no row "
+        "can be named without them",
     }
 
 
 def _find_repeats(draft: Draft, paths: list[str]) -> None:
     repeated = [path for path, times in Counter(paths).items() if times > 1]
     if repeated:
-        draft.find("data-listed-twice", f"{len(repeated)} of {len(set(paths)):,} data files stand twice in data.paths ({len(paths):,} lines): their rows are read twice in "
-                   "what is called one epoch.", "warning", None, files=repeated, lines=len(paths), unique=len(set(paths)))
+        draft.find(
+            "data-listed-twice",
+            f"{len(repeated)} of {len(set(paths)):,} data files stand twice in data.paths ({len(paths):,} lines): "
+            "their rows are read twice in what is called one epoch.",
+            "warning",
+            None,
+            files=repeated,
+            lines=len(paths),
+            unique=len(set(paths)),
+        )
 
 
 def _read_provenance(source: Path, paths: list[str]) -> dict[str, str]:
@@ -122,8 +151,15 @@ def _compare_provenance(draft: Draft, datasets: dict[str, str], paths: list[str]
     used = {_stem(path) for path in paths}
     without, unused = sorted(used - datasets.keys()), sorted(datasets.keys() - used)
     if datasets and (without or unused):
-        draft.find("provenance-disagrees", f"{PROVENANCE_FILE} and data.paths differ: {len(without)} data files have no provenance, {len(unused)} listed ones are not read.",
-                   "warning", None, without_provenance=without[:20], not_read=unused[:20])
+        draft.find(
+            "provenance-disagrees",
+            f"{PROVENANCE_FILE} and data.paths differ: {len(without)} data files have no provenance, "
+            f"{len(unused)} listed ones are not read.",
+            "warning",
+            None,
+            without_provenance=without[:20],
+            not_read=unused[:20],
+        )
 
 
 def _stem(path: str) -> str:

@@ -20,9 +20,16 @@ def find_foreign_list(draft: Draft, run: Run, rows: list[Row]) -> bool:
         return False
     owner = foreign[0]
     draft.find(
-        "list-of-another-run", f"{run.listing} lists the checkpoints of {owner.name}, not of this run: its {len(rows)} directories lie in that run's folders "
-        f"({', '.join(sorted(owner.segments))}). None of them is attributed to {run.name}.", "error", None,
-        owner=owner.name, rows=len(rows), folders=len(segments), first=rows[0].directory, last=rows[-1].directory,
+        "list-of-another-run",
+        f"{run.listing} lists the checkpoints of {owner.name}, not of this run: its {len(rows)} directories lie "
+        f"in that run's folders ({', '.join(sorted(owner.segments))}). None of them is attributed to {run.name}.",
+        "error",
+        None,
+        owner=owner.name,
+        rows=len(rows),
+        folders=len(segments),
+        first=rows[0].directory,
+        last=rows[-1].directory,
     )
     draft.notes.append(f"{run.listing} belongs to {owner.name}; import it as --run {owner.name}.")
     return True

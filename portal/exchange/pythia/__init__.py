@@ -11,6 +11,7 @@ from typing import Any
 
 from portal.exchange.draft import Draft
 from portal.exchange.pythia.evaluations import add_evaluations
+from portal.exchange.pythia.known import add_known
 from portal.exchange.pythia.logs import add_logs
 from portal.exchange.pythia.models import Model, model_of, runs_in
 from portal.exchange.sources import read_parameters
@@ -20,11 +21,6 @@ COMMIT = "a19eecb807ec2c79a39ebf18108816e6ffffc1d5"
 EARLY = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
 """Steps saved besides every thousandth, as the model cards list them."""
 TOKENIZER = "utils/20B_tokenizer.json"
-REPORTED = {
-    "eleutherai/pythia-2.8b": ("error", "Users comparing tensors found 86 of its 154 step branches serving weights of the end of training.", "205"),
-    "eleutherai/pythia-12b": ("error", "Users found two step branches that carry the first shard of the final weights.", "206"),
-}
-"""Reports in the repository's issues; which branches are meant is said there."""
 
 
 def import_layout(source: Path, run: str | None) -> Draft:
@@ -39,26 +35,37 @@ def import_layout(source: Path, run: str | None) -> Draft:
         draft.files.append(TOKENIZER)
     add_evaluations(draft, model, source)
     add_logs(draft, model, source)
-    _add_findings(draft, model)
+    add_known(draft, model)
     return draft
 
 
 def _header(model: Model) -> dict[str, Any]:
     return {
         "kind": "pretrain",
-        "title": f"Pythia {model.size.upper()}{' deduped' if model.deduped else ''}{f' seed {model.seed}' if model.seed else ''}{' v0' if model.v0 else ''}",
-        "description": f"One of EleutherAI's Pythia models, trained on {'the deduplicated Pile' if model.deduped else 'the Pile'}; "
-        "all sizes read the same rows in the same order.",
+        "title": model.title,
+        "description": "One of EleutherAI's Pythia models, trained on "
+        f"{'the deduplicated Pile' if model.deduped else 'the Pile'}; all sizes read the same rows "
+        "in the same order.",
         "license": {"code": "apache-2.0", "weights": "apache-2.0"},
         "links": {
-            "paper": "https://arxiv.org/abs/2304.01373", "code": REPOSITORY, "model": f"https://huggingface.co/{model.repository}",
-            "data": f"https://huggingface.co/datasets/{model.dataset}", "metrics": "https://wandb.ai/eleutherai/pythia",
-            **({"final_neox_checkpoint": f"https://huggingface.co/EleutherAI/neox-ckpt-pythia-{model.size}-deduped-v1"} if model.has_neox_checkpoint else {}),
+            "paper": "https://arxiv.org/abs/2304.01373",
+            "code": REPOSITORY,
+            "model": f"https://huggingface.co/{model.repository}",
+            "data": f"https://huggingface.co/datasets/{model.dataset}",
+            "metrics": "https://wandb.ai/eleutherai/pythia",
+            **(
+                {"final_neox_checkpoint": f"https://huggingface.co/EleutherAI/neox-ckpt-pythia-{model.size}-deduped-v1"}
+                if model.has_neox_checkpoint
+                else {}
+            ),
         },
         "model": {"architecture": "GPTNeoXForCausalLM", "parameters": model.parameters, "vocabulary": 50_277},
         "training": {
-            "sequence_length": 2048, "row_length": 2049, "rows_per_step": model.rows_per_step,
-            "tokens_per_step": model.rows_per_step * 2048, "last_step": model.last_step,
+            "sequence_length": 2048,
+            "row_length": 2049,
+            "rows_per_step": model.rows_per_step,
+            "tokens_per_step": model.rows_per_step * 2048,
+            "last_step": model.last_step,
         },
         "cadence": 1000 // model.label_factor,
     }
@@ -74,14 +81,26 @@ def _add_checkpoints(draft: Draft, model: Model) -> None:
         draft.add("checkpoints", {"steps": {"first": 1000, "every": 1000, "count": 142}, **every})
     else:
         distance = 1000 // model.label_factor
-        draft.add("checkpoints", {
-            "steps": {"first": distance, "every": distance, "count": 142}, "index_from": 1,
-            "labels": ["step{index}000"], "location": f"hf://{model.repository}@step{{index}}000", **shared,
-        })
-    draft.add("checkpoints", {
-        "step": model.last_step, "labels": ["step143000", "main"], "location": f"hf://{model.repository}@step143000",
-        "note": "Branch main serves the same state.", **shared,
-    })
+        draft.add(
+            "checkpoints",
+            {
+                "steps": {"first": distance, "every": distance, "count": 142},
+                "index_from": 1,
+                "labels": ["step{index}000"],
+                "location": f"hf://{model.repository}@step{{index}}000",
+                **shared,
+            },
+        )
+    draft.add(
+        "checkpoints",
+        {
+            "step": model.last_step,
+            "labels": ["step143000", "main"],
+            "location": f"hf://{model.repository}@step143000",
+            "note": "Branch main serves the same state.",
+            **shared,
+        },
+    )
 
 
 def _add_data(draft: Draft, model: Model) -> None:
@@ -90,23 +109,46 @@ def _add_data(draft: Draft, model: Model) -> None:
     chunk = {
         "name": name,
         "files": [
-            {"path": f"hf://datasets/{model.dataset}/document-{{shard:05d}}-of-00020.bin", "shards": {"first": 0, "count": 21}, "role": "data"},
+            {
+                "path": f"hf://datasets/{model.dataset}/document-{{shard:05d}}-of-00020.bin",
+                "shards": {"first": 0, "count": 21},
+                "role": "data",
+            },
             {"path": f"hf://datasets/{model.dataset}/document.idx", "role": "index"},
         ],
-        "format": "megatron", "dialect": "neox", "dtype": "u16", "rows": 143_000 * 1024, "row_length": 2049,
-        "note": "146,432,000 rows of 2,049 u16 ids, 600.08 GB over all shards; the index is not needed because all rows have one length. Shard sizes were "
-        "not looked up (about 30 GB each). Sources of rows were not kept.",
+        "format": "megatron",
+        "dialect": "neox",
+        "dtype": "u16",
+        "rows": 143_000 * 1024,
+        "row_length": 2049,
+        "note": "146,432,000 rows of 2,049 u16 ids, 600.08 GB over all shards; the index is not needed because "
+        "all rows have one length. Shard sizes were not looked up (about 30 GB each). Sources of rows "
+        "were not kept.",
     }
+    draft.document["data"] = {"chunks": [chunk], "order": [_order(model, name)]}
+
+
+def _order(model: Model, chunk: str) -> dict[str, Any]:
     order: dict[str, Any] = {
-        "first_step": 1, "last_step": model.last_step, "chunks": [name], "kind": "sequential", "confidence": "exact",
+        "first_step": 1,
+        "last_step": model.last_step,
+        "chunks": [chunk],
+        "kind": "sequential",
+        "confidence": "exact",
     }
     if model.deduped:
-        order["repeats"] = ("About 1.45 epochs of the deduplicated Pile; the trainer's code spreads the repeats over the whole run, "
-                            "a maintainer's answer says they begin near step 98,000. Not checked in the data.")
+        order["repeats"] = (
+            "About 1.45 epochs of the deduplicated Pile; the trainer's code spreads the repeats over the whole "
+            "run, a maintainer's answer says they begin near step 98,000. Not checked in the data."
+        )
     if model.seed:
-        order |= {"kind": "unknown", "confidence": "unknown",
-                  "assumption": "the preshuffled file is the order of the models without a seed in their name; that of other seeds was not published as one"}
-    draft.document["data"] = {"chunks": [chunk], "order": [order]}
+        order |= {
+            "kind": "unknown",
+            "confidence": "unknown",
+            "assumption": "the preshuffled file is the order of the models without a seed in their name; that of "
+            "other seeds was not published as one",
+        }
+    return order
 
 
 def _add_config(draft: Draft, model: Model, source: Path) -> None:
@@ -115,50 +157,64 @@ def _add_config(draft: Draft, model: Model, source: Path) -> None:
     if path.is_file() and not model.v0:
         parameters = read_parameters(path)
         draft.files.append(model.config_file)
-        draft.add("configs", {
-            "file": model.config_file, "first_step": 1, "values": parameters,
-            "code": {"repo": REPOSITORY, "commit": COMMIT, "path": model.config_file},
-            "note": "Global batch is micro batch x gas x GPUs; the GPU count stands in a comment only.",
-        })
+        draft.add(
+            "configs",
+            {
+                "file": model.config_file,
+                "first_step": 1,
+                "values": parameters,
+                "code": {"repo": REPOSITORY, "commit": COMMIT, "path": model.config_file},
+                "note": "Global batch is micro batch x gas x GPUs; the GPU count stands in a comment only.",
+            },
+        )
         _check_config(draft, model, parameters)
         return
     draft.notes.append(f"{model.config_file} is not in {source}: the config is what the suite's table says.")
-    draft.add("configs", {
-        "first_step": 1,
-        "values": {"num-layers": model.layers, "hidden-size": model.width, "num-attention-heads": model.heads, "seq-length": 2048,
-                   "lr": model.learning_rate, "min_lr": model.learning_rate / 10, "lr-decay-style": "cosine", "warmup": 0.01,
-                   "train-iters": model.last_step, "global_batch_rows": model.rows_per_step},
-        "code": {"repo": REPOSITORY, "commit": COMMIT, "path": model.config_file},
-        "note": "From the table in the README; the yml itself was not read.",
-    })
+    draft.add(
+        "configs",
+        {
+            "first_step": 1,
+            "values": {
+                "num-layers": model.layers,
+                "hidden-size": model.width,
+                "num-attention-heads": model.heads,
+                "seq-length": 2048,
+                "lr": model.learning_rate,
+                "min_lr": model.learning_rate / 10,
+                "lr-decay-style": "cosine",
+                "warmup": 0.01,
+                "train-iters": model.last_step,
+                "global_batch_rows": model.rows_per_step,
+            },
+            "code": {"repo": REPOSITORY, "commit": COMMIT, "path": model.config_file},
+            "note": "From the table in the README; the yml itself was not read.",
+        },
+    )
 
 
 def _check_config(draft: Draft, model: Model, parameters: dict[str, Any]) -> None:
     if parameters.get("train-iters") != model.last_step:
-        draft.find("parameters-disagree", f"The config trains for {parameters.get('train-iters')} steps; the release has {model.last_step:,}.", "error",
-                   None, stated=parameters.get("train-iters"), expected=model.last_step)
+        draft.find(
+            "parameters-disagree",
+            f"The config trains for {parameters.get('train-iters')} steps; the release has {model.last_step:,}.",
+            "error",
+            None,
+            stated=parameters.get("train-iters"),
+            expected=model.last_step,
+        )
     rate = (parameters.get("optimizer") or {}).get("params", {}).get("lr")
     if rate != model.learning_rate:
-        draft.find("parameters-disagree", f"The config's learning rate is {rate}; the README's table says {model.learning_rate}.", "warning",
-                   None, stated=rate, table=model.learning_rate)
+        draft.find(
+            "parameters-disagree",
+            f"The config's learning rate is {rate}; the README's table says {model.learning_rate}.",
+            "warning",
+            None,
+            stated=rate,
+            table=model.learning_rate,
+        )
     if "init_method" not in parameters:
-        draft.find("init-method-missing", "The config names no init_method, so the initialisation that was used is the default.", "info")
-
-
-def _add_findings(draft: Draft, model: Model) -> None:
-    if model.run in REPORTED:
-        severity, message, issue = REPORTED[model.run]
-        draft.find("weights-reported-wrong", message, severity, None, evidence_at=f"{REPOSITORY}/issues/{issue}")
-    if model.size == "1b" and not model.v0 and not any(f["code"] == "parameters-disagree" for f in draft.document.get("findings", [])):
-        draft.find("parameters-disagree", "The README's table gives a learning rate of 3.0e-4, models/1B/pythia-1b.yml 2.5e-4.", "warning", None,
-                   table=3e-4, stated=2.5e-4)
-    if model.size in ("6.9b", "12b") and not model.v0:
-        draft.find("init-method-missing", "The config names no init_method: these two sizes were initialised otherwise than the others.", "info", None,
-                   evidence_at=f"{REPOSITORY}/issues/135")
-    if model.label_factor > 1:
-        draft.find("labels-name-other-steps", "Branches are named for batches of 2 M tokens, but this v0 model was trained with 4 M: branch step1000 is real step "
-                   "500. Steps here are the real ones, the branch names are labels.", "warning", None,
-                   evidence_at=f"{REPOSITORY}/issues/39", factor=model.label_factor)
-    if not model.v0:
-        draft.find("weights-reported-equal", "Branches step0 and step1 are reported to hold equal weights in all models.", "info", 1,
-                   evidence_at=f"{REPOSITORY}/issues/83")
+        draft.find(
+            "init-method-missing",
+            "The config names no init_method, so the initialisation that was used is the default.",
+            "info",
+        )

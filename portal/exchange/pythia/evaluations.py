@@ -44,33 +44,38 @@ def add_evaluations(draft: Draft, model: Model, source: Path) -> None:
 
 
 def _add_suite(draft: Draft, model: Model, source: Path, suite: Path) -> None:
+    files = {path.relative_to(source).as_posix(): read_json(path) for path in sorted(suite.glob("*.json"))}
     results, foreign = [], defaultdict(list)
-    for path in sorted(suite.glob("*.json")):
-        document = read_json(path)
-        name = path.relative_to(source).as_posix()
+    for name, document in files.items():
         measured = _measured_model(document)
         if measured and not _is_model(measured, model):
             foreign[measured].append(name)
-            continue
-        result = _result(draft, name, document)
-        if result:
+        elif (result := _result(draft, name, document)) is not None:
             results.append(result)
     for measured, names in foreign.items():
         draft.find(
-            "evaluations-of-another-model", f"{len(names)} result files in {suite.relative_to(source).as_posix()} measure {measured}, not this model; they are "
-            "left out.", "warning", None, model=measured, files=names[:20], count=len(names),
+            "evaluations-of-another-model",
+            f"{len(names)} result files in {suite.relative_to(source).as_posix()} measure {measured}, not this "
+            "model; they are left out.",
+            "warning",
+            None,
+            model=measured,
+            files=names[:20],
+            count=len(names),
         )
-    if not results:
-        return
-    draft.files.extend(r.path for r in results)
-    folder = suite.relative_to(source).as_posix()
-    listed = [f"{folder}/*.json"] if not foreign else [r.path for r in results]
-    factor = model.label_factor
-    if factor == 1:
-        draft.add("evaluations", *({"file": name, "format": "lm-eval", "step_pattern": STEP_PATTERN, "suite": suite.name, "by": "EleutherAI"} for name in listed))
-    else:
-        draft.add("evaluations", *({"file": r.path, "format": "lm-eval", "step": r.step // factor, "suite": suite.name, "by": "EleutherAI"} for r in results))
+    draft.files.extend(result.path for result in results)
+    _list_results(draft, model, suite.relative_to(source).as_posix(), results, len(results) == len(files))
     _find_repeats(draft, suite.name, results)
+
+
+def _list_results(draft: Draft, model: Model, folder: str, results: list[Result], whole: bool) -> None:
+    """One pattern where the whole folder is this model's under its own step numbers, else file by file."""
+    shared = {"format": "lm-eval", "suite": folder.rsplit("/", 1)[-1], "by": "EleutherAI"}
+    if whole and results and model.label_factor == 1:
+        draft.add("evaluations", {"file": f"{folder}/*.json", "step_pattern": STEP_PATTERN, **shared})
+        return
+    for result in results:
+        draft.add("evaluations", {"file": result.path, "step": result.step // model.label_factor, **shared})
 
 
 def _result(draft: Draft, name: str, document: Any) -> Result | None:
@@ -82,8 +87,12 @@ def _result(draft: Draft, name: str, document: Any) -> Result | None:
     revision = REVISION.search(str(_config(document).get("model_args", "")))
     if revision and int(revision[1]) != step:
         draft.find(
-            "evaluation-step-contradicts", f"{name} is named for step {step:,} but measured revision step{revision[1]}.", "error", step,
-            file=name, revision=revision[0],
+            "evaluation-step-contradicts",
+            f"{name} is named for step {step:,} but measured revision step{revision[1]}.",
+            "error",
+            step,
+            file=name,
+            revision=revision[0],
         )
     results = document.get("results") if isinstance(document, dict) else None
     digest = hashlib.sha256(orjson.dumps(results, option=orjson.OPT_SORT_KEYS)).hexdigest()
@@ -99,14 +108,24 @@ def _find_repeats(draft: Draft, suite: str, results: list[Result]) -> None:
         if len(twice) > 1:
             same = len({r.digest for r in twice}) == 1
             draft.find(
-                "evaluated-twice", f"Step {step:,} was evaluated {len(twice)} times ({suite}) with {'equal' if same else 'different'} results.",
-                "info" if same else "warning", step, files=[r.path for r in twice], suite=suite,
+                "evaluated-twice",
+                f"Step {step:,} was evaluated {len(twice)} times ({suite}) with "
+                f"{'equal' if same else 'different'} results.",
+                "info" if same else "warning",
+                step,
+                files=[r.path for r in twice],
+                suite=suite,
             )
     for steps in by_digest.values():
         if len(steps) > 1:
             draft.find(
-                "evaluations-equal", f"Steps {', '.join(f'{s:,}' for s in sorted(steps))} have exactly equal results ({suite}), as if the same weights had been measured.",
-                "warning", max(steps), steps=sorted(steps), suite=suite,
+                "evaluations-equal",
+                f"Steps {', '.join(f'{s:,}' for s in sorted(steps))} have exactly equal results ({suite}), as if "
+                "the same weights had been measured.",
+                "warning",
+                max(steps),
+                steps=sorted(steps),
+                suite=suite,
             )
 
 

@@ -38,21 +38,34 @@ def _add_export(draft: Draft, model: Model, source: Path, path: Path, seed: int)
     rows = read_table(path, ("Step",))
     columns = [name for name in (rows[0].cells if rows else {}) if _COLUMN.fullmatch(name)]
     if not columns:
-        raise DataFault(f"{path} has no column 'Group: … - train/lm_loss'.", "This is not the loss export of the branch hmm-training-maps.")
-    own = seed == (model.seed or 0)
+        raise DataFault(
+            f"{path} has no values in a column 'Group: … - train/lm_loss'.",
+            "This is not the loss export of the branch hmm-training-maps.",
+        )
     name = path.relative_to(source).as_posix()
+    own = seed == (model.seed or 0)
     series = "train/lm_loss" if own else f"seed{seed}/train/lm_loss"
+    definition = {
+        "column": columns[0],
+        "group": "train" if own else f"train-seed{seed}",
+        "unit": "nats",
+        "reduction": "as grouped by Weights & Biases; columns __MIN and __MAX of the file give the range",
+        "description": f"Language-model loss per step, exported from the Weights & Biases interface ({columns[0]}).",
+    }
     draft.files.append(name)
-    draft.add("metrics", {
-        # GPT-NeoX logs a batch under the number of the step it produced, so the export needs no offset: the whole file ends at 143,000.
-        "file": name, "format": "wandb-csv", "x": "Step", "step_offset": 0,
-        "series": {series: {
-            "column": columns[0], "group": "train" if own else f"train-seed{seed}", "unit": "nats", "reduction": "as grouped by Weights & Biases; columns __MIN and __MAX of the file give the range",
-            "description": f"Language-model loss per step, exported from the Weights & Biases interface ({columns[0]}).",
-        }},
-    })
+    # GPT-NeoX logs a batch under the number of the step it produced (the whole file ends at 143,000): no offset.
+    draft.add(
+        "metrics", {"file": name, "format": "wandb-csv", "x": "Step", "step_offset": 0, "series": {series: definition}}
+    )
     if not own:
+        other = f"eleutherai/pythia-{model.size}-seed{seed}" if seed else f"eleutherai/pythia-{model.size}"
         draft.find(
-            "metrics-of-another-seed", f"{name} is the log of seed {seed}; this model is the default seed (0 in that branch, eleutherai/pythia-{model.size}-seed{seed} is "
-            "the run it logs). It is shown as a series of its own name, not as this run's loss.", "warning", None, file=name, seed=seed, column=columns[0],
+            "metrics-of-another-seed",
+            f"{name} is the log of seed {seed}, which is {other} and not this run. It is shown as a series of its "
+            "own name, not as this run's loss.",
+            "warning",
+            None,
+            file=name,
+            seed=seed,
+            column=columns[0],
         )

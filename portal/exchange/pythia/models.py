@@ -11,7 +11,9 @@ from pathlib import Path
 
 from portal.errors import UsageError
 
-_NAME = re.compile(r"eleutherai/pythia-(?P<size>[0-9.]+[mb])(?P<deduped>-deduped)?(?:-seed(?P<seed>[1-9]))?(?P<v0>-v0)?")
+_NAME = re.compile(
+    r"eleutherai/pythia-(?P<size>[0-9.]+[mb])(?P<deduped>-deduped)?(?:-seed(?P<seed>[1-9]))?(?P<v0>-v0)?"
+)
 
 _SHAPES: dict[str, tuple[int | None, int, int, int, float]] = {
     "14m": (None, 6, 128, 4, 1e-3),
@@ -49,6 +51,14 @@ class Model:
     def repository(self) -> str:
         """Its repository on the Hub."""
         return f"EleutherAI/{self._base}{'-v0' if self.v0 else ''}"
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        words = ["Pythia", self.size.upper()]
+        words += ["deduped"] if self.deduped else []
+        words += [f"seed {self.seed}"] if self.seed else []
+        return " ".join(words + (["v0"] if self.v0 else []))
 
     @property
     def _base(self) -> str:
@@ -128,7 +138,9 @@ def model_of(run: str) -> Model:
             f"The Pythia suite has no model {run!r}.",
             f"Names are eleutherai/pythia-SIZE[-deduped][-seedN][-v0] with SIZE one of {', '.join(_SHAPES)}.",
         )
-    return Model(found["size"], bool(found["deduped"]), int(found["seed"]) if found["seed"] else None, bool(found["v0"]))
+    return Model(
+        found["size"], bool(found["deduped"]), int(found["seed"]) if found["seed"] else None, bool(found["v0"])
+    )
 
 
 def runs_in(source: Path) -> str:
