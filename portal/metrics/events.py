@@ -62,15 +62,19 @@ def is_training_loss(name: str, column: str, group: str) -> bool:
     return bool(_LOSS.search(name) or _LOSS.search(column)) and not _OTHER.search(text)
 
 
-def detect_events(series: Numbers) -> list[DetectedEvent]:
-    """Events of ``series``, by step; empty when it is no training loss."""
-    if not is_training_loss(series.name, series.column, series.group):
-        return []
-    finite = np.isfinite(series.values)
-    events = _listed(list(_nonfinite_events(series, finite)), "nan_loss", series.name)
-    places = np.flatnonzero(finite)
-    events += _listed(list(_spike_events(series, places)), "spike", series.name)
-    return sorted(events, key=lambda event: (event.step, event.last_step))
+def detect_events(series: Iterable[Numbers]) -> list[DetectedEvent]:
+    """Events of the series that are training losses, by step; what two of them show at the same steps is one event."""
+    found: dict[tuple[int, int, str], DetectedEvent] = {}
+    for one in series:
+        for event in _events_of(one) if is_training_loss(one.name, one.column, one.group) else ():
+            found.setdefault((event.step, event.last_step, event.kind), event)
+    return [found[key] for key in sorted(found)]
+
+
+def _events_of(one: Numbers) -> list[DetectedEvent]:
+    finite = np.isfinite(one.values)
+    broken = _listed(list(_nonfinite_events(one, finite)), "nan_loss", one.name)
+    return broken + _listed(list(_spike_events(one, np.flatnonzero(finite))), "spike", one.name)
 
 
 def _nonfinite_events(series: Numbers, finite: npt.NDArray[np.bool_]) -> Iterable[tuple[float, DetectedEvent]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,7 @@ def test_a_step_evaluated_twice_is_noted_with_a_verdict(tmp_path: Path) -> None:
     once = read(tmp_path / "a_step5.json", {"results": {"t": {"acc": 0.5, "f1": 0.5}}}).rows
     twice = read(tmp_path / "b_step5.json", {"results": {"t": {"acc": 0.5, "f1": 0.6}}}).rows
     assert find_repeats(once) == []
+    assert find_repeats([replace(row, step=None) for row in [*once, *once]]) == []
     same = find_repeats([*once, *once])[0]
     assert (same.code, same.step) == ("step-evaluated-twice", 5)
     assert "with identical values" in same.message

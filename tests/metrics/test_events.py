@@ -22,7 +22,7 @@ def loss(points: int, seed: int = 0) -> SeriesData:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_an_ordinary_loss_has_no_event(seed: int) -> None:
-    assert detect_events(loss(30_000, seed)) == []
+    assert detect_events([loss(30_000, seed)]) == []
 
 
 def test_spikes_and_nan_runs_are_found_with_their_steps() -> None:
@@ -31,7 +31,7 @@ def test_spikes_and_nan_runs_are_found_with_their_steps() -> None:
     series.values[20_000:20_030] = np.linspace(6, 2.5, 30)
     series.values[15_000:15_010] = math.nan
     series.values[15_020] = math.inf
-    found = detect_events(series)
+    found = detect_events([series])
     assert [(e.kind, e.step) for e in found] == [("spike", 10_000), ("nan_loss", 15_001), ("spike", 20_001)]
     assert "7.5 at step 10000" in found[0].note
     assert found[1].last_step == 15_021
@@ -43,7 +43,7 @@ def test_many_events_are_summed_up_not_hidden() -> None:
     series = loss(100_000)
     places = np.arange(1_000, 61_000, 1_000)
     series.values[places] = np.linspace(4, 10, len(places))
-    found = detect_events(series)
+    found = detect_events([series])
     assert len(found) == MOST + 1
     rest = next(e for e in found if "not listed singly" in e.note)
     assert f"{len(places) - MOST} smaller events" in rest.note
@@ -52,18 +52,18 @@ def test_many_events_are_summed_up_not_hidden() -> None:
 
 def test_nothing_but_nan_is_one_event() -> None:
     series = replace(loss(5_000), values=np.full(5_000, math.nan))
-    found = detect_events(series)
+    found = detect_events([series])
     assert [(e.step, e.last_step, e.kind) for e in found] == [(1, 5_000, "nan_loss")]
 
 
 def test_one_nan_is_named_alone() -> None:
     series = loss(100)
     series.values[40] = math.nan
-    assert detect_events(series)[0].note == "loss: 1 NaN point."
+    assert detect_events([series])[0].note == "loss: 1 NaN point."
 
 
 def test_other_series_are_not_judged() -> None:
-    assert detect_events(replace(loss(2_000), name="lr", column="lr", values=np.full(2_000, math.nan))) == []
+    assert detect_events([replace(loss(2_000), name="lr", column="lr", values=np.full(2_000, math.nan))]) == []
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,9 @@ def test_other_series_are_not_judged() -> None:
 )
 def test_what_counts_as_training_loss(name: str, group: str, expected: bool) -> None:
     assert is_training_loss(name, name, group) is expected
+
+
+def test_what_two_losses_show_is_one_event() -> None:
+    series = loss(2_000)
+    series.values[1_500] = math.nan
+    assert len(detect_events([series, replace(series, name="train/CrossEntropyLoss")])) == 1

@@ -24,7 +24,7 @@ def test_the_wandb_export_of_pythia_70m(real_data: Path, tmp_path: Path) -> None
     assert [s.name for s in result.series] == ["train/lm_loss"]
     assert list(zip(loss.steps.tolist(), loss.values.tolist(), strict=True)) == rows
     assert len(rows) == 24_000
-    assert detect_events(loss) == []
+    assert detect_events([loss]) == []
     stored = open_series(tmp_path, write_series(tmp_path, "eleutherai/pythia-70m@1", result.series)[0].location)
     answer = stored.query(95_001, 119_000, 1000)
     assert answer.points == 24_000

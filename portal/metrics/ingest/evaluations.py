@@ -95,10 +95,13 @@ def split_special(value: float) -> tuple[float | None, str | None]:
 
 
 def find_repeats(rows: Iterable[EvaluationRow]) -> list[IngestNote]:
-    """Notes on steps that were evaluated more than once under the same suite, task and metric."""
+    """Notes on steps that were evaluated more than once under the same suite, task and metric.
+
+    Results whose step is unknown are not compared: nothing says that they are of one step.
+    """
     seen: dict[tuple[Any, ...], EvaluationRow] = {}
     repeats: dict[tuple[int | None, str], list[tuple[EvaluationRow, EvaluationRow]]] = {}
-    for row in rows:
+    for row in (row for row in rows if row.step is not None):
         key = (row.step, row.suite, row.task, row.metric)
         if key in seen:
             repeats.setdefault((row.step, row.suite), []).append((seen[key], row))
