@@ -60,7 +60,9 @@ def draw_panels(panels: Sequence[Panel], first: int, last: int, log: bool = Fals
         layout["yaxis" if index == 0 else f"yaxis{index + 1}"] = _y_axis(top, height, log)
         colour = COLOURS[index % len(COLOURS)]
         data += _traces(panel, axis, colour)
-        about.append({"name": panel.name, "unit": panel.unit, "colour": colour, "top": top, **_numbers(panel.buckets, log)})
+        about.append(
+            {"name": panel.name, "unit": panel.unit, "colour": colour, "top": top, **_numbers(panel.buckets, log)}
+        )
     return {"data": data, "layout": layout, "panels": about}
 
 
@@ -138,7 +140,13 @@ def _nonfinite(buckets: Buckets) -> list[dict[str, Any]]:
         steps = buckets.nonfinite_steps[buckets.nonfinite_kinds == code]
         if steps.size:
             traces.append(
-                {"name": kind, "mode": "markers", "x": pack(steps), "y": pack(_heights(buckets, steps)), "cliponaxis": False}
+                {
+                    "name": kind,
+                    "mode": "markers",
+                    "x": pack(steps),
+                    "y": pack(_heights(buckets, steps)),
+                    "cliponaxis": False,
+                }
                 | {"marker": {"symbol": _SYMBOLS[kind], "size": 10, "color": ALARM}, "meta": {"role": "nonfinite"}}
             )
     return traces

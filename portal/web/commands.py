@@ -16,9 +16,14 @@ def checkpoint_commands(view: CheckpointView, portal: str) -> list[tuple[str, st
     if view.step is not None:
         folder = f"{view.run.split('/')[-1]}-step-{view.step}"
         commands.append(
-            ("With the data it reads next, verified", f"{_portal(portal)} pair {_q(view.run)} {view.step} --to {_q(folder)}")
+            (
+                "With the data it reads next, verified",
+                f"{_portal(portal)} pair {_q(view.run)} {view.step} --to {_q(folder)}",
+            )
         )
-        commands.append(("Its description as JSON", f"curl {_q(f'{portal}/api/v1/runs/{view.run}/checkpoints/{view.step}')}"))
+        commands.append(
+            ("Its description as JSON", f"curl {_q(f'{portal}/api/v1/runs/{view.run}/checkpoints/{view.step}')}")
+        )
     hub = _HUB.match(view.location or "")
     if hub:
         repository, revision = hub.groups()
@@ -43,7 +48,10 @@ def pair_commands(pair: Pair, portal: str) -> list[tuple[str, str]]:
     query = f"data={pair.data.direction}" + ("" if pair.data.direction == "batch" else f"&steps={steps}")
     address = f"{portal}/api/v1/runs/{pair.run}/steps/{pair.step}/pair?{query}"
     commands = [
-        ("In parallel, resumable, verified", f"{_portal(portal)} pair {_q(pair.run)} {pair.step} {asked} --to {_q(folder)}"),
+        (
+            "In parallel, resumable, verified",
+            f"{_portal(portal)} pair {_q(pair.run)} {pair.step} {asked} --to {_q(folder)}",
+        ),
         ("The list of files with their sha256, as JSON", f"curl {_q(address)}"),
         (
             "From Python",

@@ -41,6 +41,11 @@ def get_settings(request: Request) -> Settings:
     return get_desk(request).settings
 
 
+def get_address(request: Request) -> str:
+    """Where this portal is reached: as set, else as this request came."""
+    return (get_desk(request).settings.public_url or str(request.base_url)).rstrip("/")
+
+
 def get_session(request: Request) -> Iterator[Session]:
     """A session for one request."""
     with open_session(get_desk(request).engine) as session:
@@ -70,6 +75,7 @@ def parse_step(text: str) -> int:
 TheDesk = Annotated[Desk, Depends(get_desk)]
 Db = Annotated[Session, Depends(get_session)]
 Config = Annotated[Settings, Depends(get_settings)]
+PortalAddress = Annotated[str, Depends(get_address)]
 RunName = Annotated[str, Depends(get_run_name)]
 Step = Annotated[int, Depends(get_step_number)]
 Limit = Annotated[int, Query(description="Items in one page, 1 to 1000.")]

@@ -45,9 +45,7 @@ def draw_curve(points: Sequence[tuple[int, float]], unit: str = "step") -> Marku
     steps, values = [p[0] for p in points], [p[1] for p in points]
     low, high = min(values), max(values)
     span, width = (high - low) or abs(high) or 1.0, max(steps[-1] - steps[0], 1)
-    places = [
-        (round(64 + (s - steps[0]) / width * 636, 1), round(150 - (v - low) / span * 130, 1)) for s, v in points
-    ]
+    places = [(round(64 + (s - steps[0]) / width * 636, 1), round(150 - (v - low) / span * 130, 1)) for s, v in points]
     line = " ".join(f"{x},{y}" for x, y in places)
     dots = Markup("").join(
         Markup('<circle cx="{}" cy="{}" r="{}"><title>{} {}: {}</title></circle>').format(
@@ -94,8 +92,14 @@ def _chosen_part(pair: Pair, before: int, step: int, after: int) -> Markup:
             return _LEFT + 10 + (at - before) / max(step - before, 1) * (_MIDDLE - _LEFT - 20)
         return _MIDDLE + 10 + min((at - step) / max(after - step, 1), 1.0) * (_RIGHT - _MIDDLE - 20)
 
-    left = max(place(pair.data.first_step - 1), _LEFT + 10) if pair.data.first_step > step else place(pair.data.first_step - 1)
+    left = (
+        max(place(pair.data.first_step - 1), _LEFT + 10)
+        if pair.data.first_step > step
+        else place(pair.data.first_step - 1)
+    )
     if pair.data.first_step == step + 1:
         left = _MIDDLE + 10
     right = max(place(pair.data.last_step), left + 4)
-    return Markup('<rect x="{}" y="44" width="{}" height="14" rx="2" class="tip"/>').format(round(left, 1), round(right - left, 1))
+    return Markup('<rect x="{}" y="44" width="{}" height="14" rx="2" class="tip"/>').format(
+        round(left, 1), round(right - left, 1)
+    )

@@ -67,9 +67,11 @@ def percent(value: float | None) -> str:
 def moment(value: datetime | None) -> Markup:
     """A ``<time>`` element with the absolute moment; the page's script shows how long ago that is."""
     if value is None:
-        return Markup(_ABSENT)
+        return Markup("–")
     at = (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
-    return Markup('<time datetime="{}">{}</time>').format(at.isoformat(timespec="seconds"), at.strftime("%Y-%m-%d %H:%M UTC"))
+    return Markup('<time datetime="{}">{}</time>').format(
+        at.isoformat(timespec="seconds"), at.strftime("%Y-%m-%d %H:%M UTC")
+    )
 
 
 def visible(value: object) -> Markup:
@@ -109,7 +111,9 @@ def duration(seconds: float) -> str:
         return f"{days:,} d {hours} h"
     if hours:
         return f"{hours} h {minutes} min"
-    return f"{minutes} min {whole % 60} s" if minutes else f"{max(seconds, 0.1):.1f} s" if seconds < 10 else f"{whole} s"
+    return (
+        f"{minutes} min {whole % 60} s" if minutes else f"{max(seconds, 0.1):.1f} s" if seconds < 10 else f"{whole} s"
+    )
 
 
 def short_hash(value: str | None) -> str:
@@ -125,7 +129,13 @@ def _picture(char: str) -> str | None:
     if code < 0x20:
         return chr(0x2400 + code)
     # Cc controls, Cf bidi, zero-width and tag characters, Cs surrogates, Co private use, Zl/Zp separators.
-    if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"} or code in {0x115F, 0x1160, 0x3164, 0xFFA0, 0x2800}:
+    if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"} or code in {
+        0x115F,
+        0x1160,
+        0x3164,
+        0xFFA0,
+        0x2800,
+    }:
         return f"U+{code:04X}"
     return None
 

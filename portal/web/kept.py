@@ -24,7 +24,7 @@ from portal.web.headers import with_security
 Headers = list[tuple[bytes, bytes]]
 
 KEPT = re.compile(
-    rb"^(/api/v1)?/runs(/[^/]+/[^/]+(/(timeline|lineage|configs|events|findings|evaluations|metrics/data"
+    rb"^(/api/v1)?/runs(/[^/]+/[^/]+(/(timeline|lanes|figure|lineage|configs|events|findings|evaluations|metrics/data"
     rb"|(checkpoints|chunks)(/[^/]+)?|metrics|steps/[^/]+/pair))?)?/?$|^/$|^/runs/[^/]+/[^/]+/steps/[^/]+$"
 )
 """Addresses whose answers follow from the catalog alone. Token rows are not among them, as their bytes lie in
@@ -34,7 +34,7 @@ MAX_ANSWER = 4 << 20
 MIN_COMPRESSED = 1024
 SERVER_MEMORY_SECONDS = 0.25
 """How long the stamp of a database server is believed; an embedded one is asked every time."""
-_VARY = (b"accept", b"hx-request", b"hx-target", b"hx-history-restore-request")
+_VARY = (b"host", b"accept", b"hx-request", b"hx-target", b"hx-history-restore-request")
 _NOT_KEPT = {b"content-length", b"date", b"server", b"etag", b"set-cookie", b"cache-control"}
 
 

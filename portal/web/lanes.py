@@ -26,7 +26,9 @@ def pack_lanes(timeline: Timeline) -> dict[str, list[list[Any]]]:
         if e.step is not None
     ]
     # A finding at a checkpoint colours its mark; one elsewhere gets a mark of its own.
-    events += [[f.step, f.step, "finding", f.message] for f in timeline.findings if f.step is not None and f.step not in shown]
+    events += [
+        [f.step, f.step, "finding", f.message] for f in timeline.findings if f.step is not None and f.step not in shown
+    ]
     checkpoints = [
         [
             c.step,

@@ -10,12 +10,18 @@ from starlette.responses import Response, StreamingResponse
 
 from portal.catalog.answers import MetricAnswer, Page, SeriesView
 from portal.catalog.metrics import MetricQuery, QueriedMetrics, find_series, list_series, query_metrics
+from portal.catalog.runs import get_run
+from portal.metrics.charts import Panel, draw_panels
 from portal.metrics.export import to_csv, to_parquet
 from portal.metrics.response import NamedBuckets, to_json
-from portal.web.deps import Config, Cursor, Db, Limit, RunName, page_answer
+from portal.web.deps import Config, Cursor, Db, Limit, RunName, json_answer, page_answer
+from portal.web.render import render
 
 api = APIRouter(prefix="/api/v1", tags=["metrics"])
 pages = APIRouter(include_in_schema=False)
+
+MAX_PANELS = 24
+"""Panels that one page can still be read with."""
 
 
 @api.get("/runs/{org}/{name}/metrics", response_model=Page[SeriesView], summary="What was measured")
@@ -58,6 +64,30 @@ def read_series_parquet(db: Db, settings: Config, run: RunName, series: str) -> 
 def read_series_csv(db: Db, settings: Config, run: RunName, series: str) -> Response:
     """Every point, unsampled: columns `step` and `value`, numbers as they round-trip."""
     return _export(db, settings, run, series, "csv")
+
+
+@pages.get("/runs/{org}/{name}/metrics")
+def show_metrics(request: Request, db: Db, run: RunName, cursor: Cursor = None) -> Response:
+    """What each series measures, as a table with downloads."""
+    context = {"detail": get_run(db, run), "tab": "Metrics", "series": list_series(db, run, 200, cursor)}
+    return render(request, "metrics/list.html", context)
+
+
+@pages.get("/runs/{org}/{name}/figure")
+def read_figure(  # noqa: PLR0913 - FastAPI reads the query from the signature
+    db: Db,
+    settings: Config,
+    run: RunName,
+    series: Annotated[list[str], Query(max_length=MAX_PANELS)],
+    first: int | None = None,
+    last: int | None = None,
+    buckets: int = 1000,
+    y: Literal["linear", "log"] = "linear",
+) -> Response:
+    """The panels of these series as a Plotly figure; the same numbers as `metrics/data`."""
+    found = query_metrics(db, settings, run, MetricQuery(tuple(series), "step", first, last, buckets))
+    panels = [Panel(s.view.name, s.view.unit, s.buckets) for s in found.series]
+    return json_answer(draw_panels(panels, found.first, found.last, y == "log"))
 
 
 def encode(found: QueriedMetrics, packed: bool) -> bytes:

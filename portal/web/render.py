@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -16,7 +17,11 @@ from portal import __version__
 from portal.errors import PortalError
 from portal.web.assets import load_assets
 from portal.web.filters import FILTERS
+from portal.web.token_spans import first_words
 
+_REPLACEABLE = re.compile(
+    r"^(?P<before>/runs/[^/]+/[^/]+/(steps|checkpoints|chunks)/)[^/]+(?P<after>(/tokens|/pair)?)$|^(?P<run>/runs/)[^/]+/[^/]+"
+)
 VARY = "HX-Request, HX-Target"
 
 
@@ -38,7 +43,7 @@ def render(request: Request, template: str, context: dict[str, Any], status: int
 def render_error(request: Request, error: PortalError) -> HTMLResponse:
     """What went wrong and what to do, as a page (or as the block an htmx request asked for)."""
     phrase = HTTPStatus(error.status).phrase
-    context = {"error": error, "phrase": phrase, "nearest": _nearest(error), "run": error.extra.get("run")}
+    context = {"error": error, "phrase": phrase, "nearest": _nearest(error), "beside": _beside(request.url.path)}
     environment = load_environment()
     values = {"request": request, "here": request.url.path, **context}
     if wanted_block(request) is not None:
@@ -72,12 +77,20 @@ def load_environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters.update(FILTERS)
+    environment.filters.update(FILTERS, words=first_words)
     assets = load_assets()
     environment.globals.update(asset=assets.url, integrity=assets.integrity, version=__version__)
     # A block rendered alone does not see the imports at the top of its template, so macros are global.
     environment.globals["ui"] = environment.get_template("parts.html").module
     return environment
+
+
+def _beside(path: str) -> tuple[str, str] | None:
+    """What stands before and after the part of an address that ``nearest`` could replace."""
+    found = _REPLACEABLE.match(path)
+    if found is None:
+        return None
+    return (found["run"], "") if found["run"] else (found["before"], found["after"])
 
 
 def _nearest(error: PortalError) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -11,9 +11,25 @@ from starlette.responses import Response
 from portal.catalog.answers import Pair, StepView
 from portal.catalog.facts import kept_facts
 from portal.catalog.pairs import get_pair
+from portal.catalog.runs import get_run
 from portal.catalog.steps import get_step, step_view
 from portal.database import open_session
-from portal.web.deps import Config, Db, Desk, RunName, Step, as_json, get_desk, json_answer, parse_step, ready_answer
+from portal.web.commands import pair_commands
+from portal.web.deps import (
+    Config,
+    Db,
+    Desk,
+    PortalAddress,
+    RunName,
+    Step,
+    as_json,
+    get_desk,
+    json_answer,
+    parse_step,
+    ready_answer,
+)
+from portal.web.drawings import draw_pair
+from portal.web.render import render, wanted_block
 
 api = APIRouter(prefix="/api/v1", tags=["steps"])
 pages = APIRouter(include_in_schema=False)
@@ -53,6 +69,32 @@ def read_pair(
     `batch` gives the rows of the step itself with the checkpoint before it.
     """
     return json_answer(get_pair(db, settings, run, step, data, steps))
+
+
+@pages.get("/runs/{org}/{name}/steps/{step}")
+def show_step(request: Request, db: Db, settings: Config, run: RunName, step: Step) -> Response:
+    """What lies at one step: a page of its own, or the drawer of the timeline."""
+    context: dict[str, Any] = {"view": get_step(db, settings, run, step)}
+    if wanted_block(request) != "drawer":
+        context |= {"detail": get_run(db, run), "tab": "Timeline"}
+    return render(request, "steps/step.html", context)
+
+
+@pages.get("/runs/{org}/{name}/steps/{step}/pair")
+def show_pair(  # noqa: PLR0913 - FastAPI reads the query from the signature
+    request: Request,
+    db: Db,
+    settings: Config,
+    run: RunName,
+    step: Step,
+    address: PortalAddress,
+    data: str = "next",
+    steps: int | None = None,
+) -> Response:
+    """The pair, drawn, with its files and commands."""
+    pair = get_pair(db, settings, run, step, data, steps)
+    context = {"pair": pair, "drawing": draw_pair(pair), "commands": pair_commands(pair, address)}
+    return render(request, "steps/pair.html", {"detail": get_run(db, run), "tab": "Timeline", **context})
 
 
 def _look_up(desk: Desk, run: str, step: int) -> StepView:

@@ -16,7 +16,9 @@ def draw_tokens(row: TokenRow) -> Markup:
     starts = set(row.document_starts)
     special = set(row.special)
     pieces = row.pieces if row.pieces is not None else [""] * len(row.token_ids)
-    parts = ['<span class="doc">continues a document that began before this row</span>'] if row.starts_mid_document else []
+    parts = (
+        ['<span class="doc">continues a document that began before this row</span>'] if row.starts_mid_document else []
+    )
     for at, (token, piece) in enumerate(zip(row.token_ids, pieces, strict=True)):
         if at in starts:
             parts.append('<span class="doc">a document starts</span>')

@@ -27,17 +27,14 @@ export class Chart {
   }
 
   async fetch(first, last) {
-    const url = new URL(this.url, location.href);
-    // The first request must be, to the letter, the one the page preloads.
-    if (first !== null) url.searchParams.set("first", first);
-    if (last !== null) url.searchParams.set("last", last);
-    url.searchParams.set("buckets", BUCKETS);
-    const known = this.kept.get(url.href);
+    // Appended, not set: the first request must be, to the letter, the one the page preloads.
+    const url = `${this.url}${first === null ? "" : `&first=${first}`}${last === null ? "" : `&last=${last}`}&buckets=${BUCKETS}`;
+    const known = this.kept.get(url);
     if (known) return structuredClone(known);
     const answer = await fetch(url, { credentials: "same-origin" });
     if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail ?? `the server answered ${answer.status}`);
     const figure = await answer.json();
-    this.kept.set(url.href, structuredClone(figure));
+    this.kept.set(url, structuredClone(figure));
     if (this.kept.size > 24) this.kept.delete(this.kept.keys().next().value);
     return figure;
   }
