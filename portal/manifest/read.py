@@ -17,26 +17,50 @@ NAMES = ("release.yaml", "release.yml", "release.json")
 """File names looked for at the root of a release folder."""
 
 
-def read_manifest_file(path: Path, max_bytes: int = 64 << 20) -> Manifest:
-    """Read ``path``, or the manifest inside it when it is a folder."""
+def read_manifest_file(path: Path, max_bytes: int = 64 << 20, run: str | None = None) -> Manifest:
+    """Read ``path``, or the manifest inside it when it is a folder; ``run`` takes the place of its own name."""
+    path = find_manifest(path)
+    if path.stat().st_size > max_bytes:
+        raise TooLarge(
+            f"{path} is larger than {max_bytes} bytes.",
+            "Raise PORTAL_MAX_MANIFEST_BYTES, or write patterns instead of long lists.",
+        )
+    return read_manifest(path.read_bytes(), str(path), run)
+
+
+def find_manifest(path: Path) -> Path:
+    """The manifest file that ``path`` is, or that the folder ``path`` holds; ManifestRefused when there is none."""
     if path.is_dir():
         found = [path / name for name in NAMES if (path / name).is_file()]
+        if len(found) > 1:
+            names = " and ".join(f.name for f in found)
+            raise ManifestRefused(str(path), [Fault(str(path), f"holds {names}", "Keep one of them.")])
         if not found:
-            raise ManifestRefused(str(path), [Fault(str(path), "holds no release.yaml or release.json", "Write one at the root of the folder, or make one with `portal import`.")])
-        path = found[0]
+            raise ManifestRefused(
+                str(path),
+                [
+                    Fault(
+                        str(path),
+                        "holds no release.yaml or release.json",
+                        "Write one at the root of the folder, or make one with `portal import`.",
+                    )
+                ],
+            )
+        return found[0]
     if not path.is_file():
-        raise ManifestRefused(str(path), [Fault(str(path), "does not exist", "Give the path of a release folder or manifest file.")])
-    if path.stat().st_size > max_bytes:
-        raise TooLarge(f"{path} is larger than {max_bytes} bytes.", "Raise PORTAL_MAX_MANIFEST_BYTES, or write patterns instead of long lists.")
-    return read_manifest(path.read_bytes(), str(path))
+        fault = Fault(str(path), "does not exist", "Give the path of a release folder or manifest file.")
+        raise ManifestRefused(str(path), [fault])
+    return path
 
 
-def read_manifest(text: bytes, source: str) -> Manifest:
+def read_manifest(text: bytes, source: str, run: str | None = None) -> Manifest:
     """Parse and check ``text`` (YAML or JSON).
 
     Raises ManifestRefused with every fault: syntax, shape, and contradictions between parts.
     """
     document = _parse(text, source)
+    if run is not None and isinstance(document, dict):
+        document = {**document, "run": run}
     try:
         manifest = Manifest.model_validate(document)
     except ValidationError as error:

@@ -1,0 +1,295 @@
+"""The only write door of the catalog: a release goes in whole or not at all.
+
+Nothing here commits: the caller does, so that everything it records becomes visible together.
+Rows are inserted in bulk; a run of 360 checkpoints is a few thousand of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import bindparam, func, insert, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlmodel import Session, col, select
+
+from portal.catalog.answers import FoundFinding
+from portal.catalog.recorded import RecordedFile, ReleaseRecord
+from portal.catalog.revisions import bump_revision
+from portal.catalog.rows import (
+    checkpoint_row,
+    chunk_row,
+    config_row,
+    evaluation_row,
+    event_row,
+    order_row,
+    release_row,
+    series_row,
+    storable,
+)
+from portal.database import Engine, open_session
+from portal.errors import Unavailable
+from portal.manifest import stages_of
+from portal.models import (
+    BlockDigests,
+    Checkpoint,
+    CheckpointLabel,
+    Chunk,
+    ChunkSpan,
+    Config,
+    DataOrder,
+    Evaluation,
+    Event,
+    File,
+    FileLocation,
+    Finding,
+    MetricSeries,
+    Release,
+    Run,
+    Stage,
+)
+
+MET = "met-"
+"""Begins the ids of findings made while publishing."""
+
+_INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+@contextmanager
+def recording(engine: Engine) -> Iterator[Session]:
+    """One transaction: committed when the block ends, undone whole when it raises.
+
+    Raises Unavailable when the database is held by somebody else for longer than its timeout.
+    """
+    try:
+        with open_session(engine) as session:
+            yield session
+            session.commit()
+    except (IntegrityError, OperationalError) as error:
+        raise Unavailable(
+            f"The database did not take the release: {str(error.orig)[:300]}.", "Nothing was recorded; publish again."
+        ) from error
+
+
+def lock_run(session: Session, run: str) -> tuple[int, int]:
+    """Take the run's row for this transaction, made when absent; its id and current version (0: none).
+
+    The first statement of a recording transaction is a write, because SQLite refuses to turn a
+    transaction that has already read into a writing one once somebody else has written.
+    """
+    org, _, name = run.partition("/")
+    values = {"org": org, "name": name, "version": 0, "revision": 0, "created_at": datetime.now(UTC)}
+    session.execute(_insert_new(session, Run, ["org", "name"]).values(values))
+    statement = select(Run.id, Run.version).where(Run.org == org, Run.name == name).with_for_update()
+    run_id, version = session.exec(statement).one()
+    return run_id or 0, version
+
+
+def record_release(session: Session, record: ReleaseRecord) -> tuple[int, int] | None:
+    """Record a new version of a run and make it the current one: (release id, version).
+
+    None when the current version already has this fingerprint: nothing changed.
+    """
+    run_id, current = lock_run(session, record.run)
+    fingerprint = select(Release.fingerprint).where(Release.run_id == run_id, Release.version == current)
+    if session.exec(fingerprint).first() == record.fingerprint:
+        return None
+    newest = session.exec(select(func.max(Release.version)).where(Release.run_id == run_id)).one() or 0
+    version = int(newest) + 1
+    release_id = _insert_keyed(session, Release, [release_row(record, run_id, version)])[0]
+    files = _record_artifacts(session, release_id, record)
+    _record_order(session, release_id, record)
+    _record_numbers(session, release_id, record)
+    _insert(session, Config, [config_row(release_id, c, files) for c in record.configs])
+    _record_blocks(session, record)
+    session.execute(update(Run).where(col(Run.id) == run_id).values(version=version, revision=Run.revision + 1))
+    return release_id, version
+
+
+def record_findings(
+    session: Session, release_id: int, findings: Sequence[FoundFinding], met: Sequence[FoundFinding] = ()
+) -> None:
+    """Make ``findings`` the open findings of a release.
+
+    One that was open and is not found any more becomes ``fixed``; one that a person explained stays
+    explained; one that comes back is open again. ``met`` are what publishing met in the files while
+    reading them: no scan looks for these again, so they stay as long as the release.
+    """
+    known = {f.key: f for f in session.exec(select(Finding).where(Finding.release_id == release_id)).all()}
+    found = {finding_key(f): f for f in findings} | {MET + finding_key(f): f for f in met}
+    now = datetime.now(UTC)
+    for key, finding in known.items():
+        again = found.get(key)
+        if again is None:
+            gone = finding.state == "open" and not key.startswith(MET)
+            finding.state = "fixed" if gone else finding.state
+            continue
+        finding.state = "open" if finding.state == "fixed" else finding.state
+        finding.severity, finding.message, finding.evidence = (
+            again.severity,
+            storable(again.message),
+            storable(again.evidence),
+        )
+        finding.step = again.step
+    rows = [
+        {
+            "release_id": release_id,
+            "key": key,
+            "code": f.code,
+            "severity": f.severity,
+            "message": storable(f.message),
+            "step": f.step,
+            "evidence": storable(f.evidence),
+            "state": "open",
+            "found_at": now,
+        }
+        for key, f in found.items()
+        if key not in known
+    ]
+    session.flush()
+    _insert(session, Finding, rows)
+    bump_revision(session, release_id)
+
+
+def record_location_states(session: Session, states: Mapping[int, str]) -> None:
+    """Set what became of files, by id of their location; those found good are verified now."""
+    now = datetime.now(UTC)
+    for state in sorted(set(states.values())):
+        ids = [location for location, is_now in states.items() if is_now == state]
+        values: dict[str, Any] = {"state": state} | ({"verified_at": now} if state == "verified" else {})
+        for start in range(0, len(ids), 500):
+            part = ids[start : start + 500]
+            session.execute(update(FileLocation).where(col(FileLocation.id).in_(part)).values(values))
+
+
+def record_verified(session: Session, release_id: int, hashed: Mapping[int, int | None]) -> None:
+    """Files of a release that were hashed again and found good: location id to the mtime that was read."""
+    now = datetime.now(UTC)
+    rows = [{"key": key, "modified_ns": modified, "verified_at": now} for key, modified in hashed.items()]
+    if rows:
+        table = FileLocation.__table__  # type: ignore[attr-defined]
+        statement = update(table).where(table.c.id == bindparam("key"))
+        values = {"modified_ns": bindparam("modified_ns"), "verified_at": bindparam("verified_at"), "state": "verified"}
+        session.connection().execute(statement.values(values), rows)
+        bump_revision(session, release_id)
+
+
+def finding_key(finding: FoundFinding) -> str:
+    """Stable id of a finding within its run: its code and a digest of what it is about."""
+    about = f"{finding.code}\0{finding.step}\0{finding.subject}"
+    return f"{finding.code}-{hashlib.sha256(about.encode('utf-8', 'backslashreplace')).hexdigest()[:12]}"
+
+
+def _record_artifacts(session: Session, release_id: int, record: ReleaseRecord) -> dict[str, int]:
+    """Stages, checkpoints, chunks and all files; ids of the files that belong to neither, by path."""
+    _insert(session, Stage, [{"release_id": release_id, **vars(s)} for s in stages_of(record.manifest)])
+    checkpoints = _insert_keyed(session, Checkpoint, [checkpoint_row(release_id, e, f) for e, f in record.checkpoints])
+    labels = [
+        {"release_id": release_id, "checkpoint_id": key, "label": label}
+        for key, (entry, _) in zip(checkpoints, record.checkpoints, strict=True)
+        for label in entry.labels
+    ]
+    _insert(session, CheckpointLabel, labels)
+    chunks = _insert_keyed(session, Chunk, [chunk_row(release_id, e, f) for e, f in record.chunks])
+    owned: list[tuple[int | None, int | None, int, RecordedFile]] = [
+        *(
+            (key, None, k, f)
+            for key, (_, files) in zip(checkpoints, record.checkpoints, strict=True)
+            for k, f in enumerate(files)
+        ),
+        *(
+            (None, key, k, f)
+            for key, (_, files) in zip(chunks, record.chunks, strict=True)
+            for k, f in enumerate(files)
+        ),
+        *((None, None, k, f) for k, f in enumerate(record.files)),
+    ]
+    rows = [
+        {
+            "release_id": release_id,
+            "checkpoint_id": checkpoint,
+            "chunk_id": chunk,
+            "path": f.path,
+            "role": f.role,
+            "size": f.size,
+            "sha256": f.sha256,
+            "position": position,
+        }
+        for checkpoint, chunk, position, f in owned
+    ]
+    ids = _insert_keyed(session, File, rows)
+    now = datetime.now(UTC)
+    locations = [
+        {
+            "file_id": key,
+            "uri": f.uri,
+            "modified_ns": f.modified_ns,
+            "state": f.state,
+            "verified_at": now if f.state == "verified" else None,
+        }
+        for key, (_, _, _, f) in zip(ids, owned, strict=True)
+    ]
+    _insert(session, FileLocation, locations)
+    return {f.path: key for key, (_, _, _, f) in list(zip(ids, owned, strict=True))[len(ids) - len(record.files) :]}
+
+
+def _record_order(session: Session, release_id: int, record: ReleaseRecord) -> None:
+    orders = _insert_keyed(session, DataOrder, [order_row(release_id, entry) for entry, _ in record.orders])
+    chunks = dict(session.exec(select(Chunk.name, Chunk.id).where(Chunk.release_id == release_id)).all())
+    times: dict[str, int] = {}
+    rows = []
+    for order_id, (_, spans) in zip(orders, record.orders, strict=True):
+        for span in spans:
+            rows.append(
+                {
+                    "release_id": release_id,
+                    "chunk_id": chunks[span.chunk],
+                    "order_id": order_id,
+                    "first_step": span.first_step,
+                    "last_step": span.last_step,
+                    "repeat": times.get(span.chunk, 0),
+                }
+            )
+            times[span.chunk] = times.get(span.chunk, 0) + 1
+    _insert(session, ChunkSpan, rows)
+
+
+def _record_numbers(session: Session, release_id: int, record: ReleaseRecord) -> None:
+    _insert(session, MetricSeries, [series_row(release_id, s) for s in record.series])
+    events = [event_row(release_id, e, "declared") for e in record.manifest.events]
+    events += [event_row(release_id, e, "detected") for e in record.detected]
+    _insert(session, Event, events)
+    _insert(session, Evaluation, [evaluation_row(release_id, e) for e in record.evaluations])
+
+
+def _record_blocks(session: Session, record: ReleaseRecord) -> None:
+    rows = [
+        {"sha256": d.sha256, "size": d.size, "block_size": d.block_size, "algorithm": d.algorithm, "digests": d.blocks}
+        for d in {d.sha256: d for d in record.digests}.values()
+    ]
+    if rows:
+        session.connection().execute(_insert_new(session, BlockDigests, ["sha256"]), rows)
+
+
+def _insert(session: Session, table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        session.connection().execute(insert(table.__table__), list(rows))
+
+
+def _insert_keyed(session: Session, table: Any, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Insert and give back the new ids, in the order of ``rows``."""
+    if not rows:
+        return []
+    statement = insert(table.__table__).returning(table.__table__.c.id, sort_by_parameter_order=True)
+    return [int(key) for key in session.connection().execute(statement, list(rows)).scalars()]
+
+
+def _insert_new(session: Session, table: Any, unique: Iterable[str]) -> Any:
+    """An INSERT that leaves rows alone that are already there."""
+    return _INSERTS[session.get_bind().dialect.name](table.__table__).on_conflict_do_nothing(
+        index_elements=list(unique)
+    )

@@ -1,0 +1,121 @@
+"""From what a manifest writes to where the bytes lie: relative paths below its folder, or URIs elsewhere."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from portal.errors import Fault, PortalError
+from portal.manifest import FileEntry
+from portal.storage.local import LocalStore, resolve_inside, uri_of
+
+REMOTE = ("hf", "s3", "https", "http")
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A file of a release: local with its size, or remote with what the manifest says of it."""
+
+    path: str
+    """Path inside the release, or the part of its URI that names the file."""
+    uri: str
+    role: str
+    where: str
+    """The manifest line that names it."""
+    local: Path | None = None
+    size: int | None = None
+    modified_ns: int | None = None
+    sha256: str | None = None
+    """As declared."""
+
+
+def is_remote(place: str) -> bool:
+    """Whether a path or location is a URI."""
+    return place.partition("://")[0] in REMOTE and "://" in place
+
+
+def path_in_uri(uri: str) -> str:
+    """The part of a URI that names the file: without host, bucket, or Hub repository and revision."""
+    scheme, _, rest = uri.partition("://")
+    parts = rest.split("/")
+    if scheme == "hf":
+        return "/".join(parts[3:] if parts[0] in ("datasets", "spaces") else parts[2:]) or rest
+    return "/".join(parts[1:]) or rest
+
+
+class Places:
+    """Looks files up below one release folder; what is wrong is collected in ``faults``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.faults: list[Fault] = []
+        self._border = Path(os.path.realpath(root))
+        self._store = LocalStore()
+
+    def find(self, entry: FileEntry, role: str, where: str, location: str | None = None) -> FoundFile | None:
+        """One declared file; relative paths lie below ``location`` where there is one, else below the manifest."""
+        place = entry.path
+        if not is_remote(place) and location and is_remote(location):
+            place = f"{location.rstrip('/')}/{place}"
+        if is_remote(place):
+            return FoundFile(path_in_uri(place), place, role, where, None, entry.size, None, entry.sha256)
+        path = self._local(place, location)
+        try:
+            resolve_inside(path, self._border)
+            found = self._store.stat(uri_of(path))
+        except PortalError as error:
+            self.fault(where, error)
+            return None
+        if entry.size is not None and entry.size != found.size:
+            self.faults.append(
+                Fault(
+                    where,
+                    f"{place} has {found.size:,} bytes; the manifest says {entry.size:,}",
+                    "Publish the complete file, or correct its size.",
+                )
+            )
+        relative = path.relative_to(self.root).as_posix()
+        return FoundFile(relative, found.uri, role, where, path, found.size, found.modified_ns, entry.sha256)
+
+    def list_folder(self, location: str, where: str) -> list[FoundFile]:
+        """Every file below a folder of the release, roles still open."""
+        folder = self.root / location
+        try:
+            resolve_inside(folder, self._border)
+            stored = list(self._store.list_files(uri_of(folder), within=uri_of(self._border)))
+        except PortalError as error:
+            self.fault(where, error)
+            return []
+        if not stored:
+            self.faults.append(
+                Fault(where, f"{location} holds no file", "Put the checkpoint's files there, or say `missing: true`.")
+            )
+        prefix = Path(location).as_posix()
+        return [
+            FoundFile(f"{prefix}/{s.path}".removeprefix("./"), s.uri, "", where, folder / s.path, s.size, s.modified_ns)
+            for s in stored
+        ]
+
+    def glob(self, pattern: str, role: str, where: str) -> list[FoundFile]:
+        """The files a pattern names, by path; a pattern that matches nothing is a fault."""
+        if is_remote(pattern) or not any(c in pattern for c in "*?["):
+            found = self.find(FileEntry(pattern), role, where)
+            return [found] if found else []
+        paths = sorted(p.relative_to(self.root).as_posix() for p in self.root.glob(pattern) if p.is_file())
+        if not paths:
+            self.faults.append(
+                Fault(where, f"no file matches {pattern}", "Put the files there, or correct the pattern.")
+            )
+        return [found for path in paths if (found := self.find(FileEntry(path), role, where))]
+
+    def fault(self, where: str, error: PortalError) -> None:
+        """Keep an error as a fault of the manifest's line; folders of this machine are shown as in the manifest."""
+        what = error.message.replace(f"{self.root}/", "").replace(f"{self._border}/", "").rstrip(".")
+        self.faults.append(Fault(where, what, error.remedy))
+
+    def _local(self, place: str, location: str | None) -> Path:
+        below = self.root / location / place if location else self.root / place
+        plain = self.root / place
+        # Both readings are in use: paths below the checkpoint's location, and below the manifest.
+        return plain if location and not below.exists() and plain.exists() else below
