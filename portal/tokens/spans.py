@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from portal.errors import PortalError
 
@@ -18,8 +18,7 @@ Read = Callable[[int, int, int], bytes]
 """``(file, offset, length)`` -> bytes."""
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """``length`` bytes of the ``file``-th file from ``offset``."""
 
     file: int
@@ -27,14 +26,13 @@ class Span:
     length: int
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """One read that covers several spans; ``members`` are their places in the list asked for."""
 
     file: int
     offset: int
     length: int
-    members: tuple[int, ...]
+    members: list[int]
 
 
 def coalesce(spans: Sequence[Span], max_gap: int = MAX_GAP, max_waste: float = MAX_WASTE) -> list[Block]:
@@ -43,16 +41,22 @@ def coalesce(spans: Sequence[Span], max_gap: int = MAX_GAP, max_waste: float = M
     Every span lies inside exactly one block; blocks come in file and offset order.
     """
     blocks: list[Block] = []
-    current: _Growing | None = None
-    for index in sorted(range(len(spans)), key=lambda k: (spans[k].file, spans[k].offset, spans[k].length)):
-        span = spans[index]
-        if current is not None and current.takes(span, max_gap, max_waste):
-            current.add(index, span)
-            continue
-        if current is not None:
-            blocks.append(current.block())
-        current = _Growing(index, span)
-    return blocks if current is None else [*blocks, current.block()]
+    file, begin, end, wanted = -1, 0, 0, 0
+    members: list[int] = []
+    for index in sorted(range(len(spans)), key=spans.__getitem__):
+        span_file, offset, length = spans[index]
+        stop = offset + length
+        fresh = stop - max(offset, end) if stop > end else 0
+        if span_file == file and offset - end <= max_gap:
+            waste = max(stop, end) - begin - wanted - fresh
+            if offset <= end or waste <= max_waste * (wanted + fresh):
+                end, wanted = max(stop, end), wanted + fresh
+                members.append(index)
+                continue
+        if members:
+            blocks.append(Block(file, begin, end - begin, members))
+        file, begin, end, wanted, members = span_file, offset, stop, length, [index]
+    return [*blocks, Block(file, begin, end - begin, members)] if members else blocks
 
 
 def fetch(spans: Sequence[Span], read: Read, parallel: bool = False) -> list[memoryview | PortalError]:
@@ -61,61 +65,28 @@ def fetch(spans: Sequence[Span], read: Read, parallel: bool = False) -> list[mem
     With ``parallel`` blocks are read by several threads, which pays where a read waits for a network.
     """
     blocks = coalesce(spans)
+    found: list[memoryview | PortalError] = [memoryview(b"")] * len(spans)
     if parallel and len(blocks) > 1:
         with ThreadPoolExecutor(PARALLEL_READS) as pool:
-            results = list(pool.map(lambda block: _read_block(block, spans, read), blocks))
+            list(pool.map(lambda block: _read_block(block, spans, read, found), blocks))
     else:
-        results = [_read_block(block, spans, read) for block in blocks]
-    found: dict[int, memoryview | PortalError] = {}
-    for result in results:
-        found.update(result)
-    return [found[k] for k in range(len(spans))]
+        for block in blocks:
+            _read_block(block, spans, read, found)
+    return found
 
 
-class _Growing:
-    """A block while it takes in further spans, in ascending offset order."""
-
-    def __init__(self, index: int, span: Span) -> None:
-        self.file, self.offset, self.end = span.file, span.offset, span.offset + span.length
-        self.wanted = span.length
-        self.members = [index]
-
-    def takes(self, span: Span, max_gap: int, max_waste: float) -> bool:
-        gap = span.offset - self.end
-        if span.file != self.file or gap > max_gap:
-            return False
-        wanted = self.wanted + self._fresh(span)
-        length = max(self.end, span.offset + span.length) - self.offset
-        return gap <= 0 or length - wanted <= max_waste * wanted
-
-    def add(self, index: int, span: Span) -> None:
-        self.wanted += self._fresh(span)
-        self.end = max(self.end, span.offset + span.length)
-        self.members.append(index)
-
-    def block(self) -> Block:
-        return Block(self.file, self.offset, self.end - self.offset, tuple(self.members))
-
-    def _fresh(self, span: Span) -> int:
-        return max(span.offset + span.length - max(span.offset, self.end), 0)
-
-
-def _read_block(block: Block, spans: Sequence[Span], read: Read) -> dict[int, memoryview | PortalError]:
+def _read_block(block: Block, spans: Sequence[Span], read: Read, found: list[memoryview | PortalError]) -> None:
+    file, begin, length, members = block
     try:
-        view = memoryview(read(block.file, block.offset, block.length))
+        view = memoryview(read(file, begin, length))
     except PortalError as error:
-        if len(block.members) == 1:
-            return {block.members[0]: error}
+        if len(members) == 1:
+            found[members[0]] = error
+            return
         # One bad range must not take its neighbours along: read them one by one.
-        return {k: _read_alone(spans[k], read) for k in block.members}
-    return {
-        k: view[spans[k].offset - block.offset : spans[k].offset - block.offset + spans[k].length]
-        for k in block.members
-    }
-
-
-def _read_alone(span: Span, read: Read) -> memoryview | PortalError:
-    try:
-        return memoryview(read(span.file, span.offset, span.length))
-    except PortalError as error:
-        return error
+        for k in members:
+            _read_block(Block(*spans[k], [k]), spans, read, found)
+        return
+    for k in members:
+        offset = spans[k].offset - begin
+        found[k] = view[offset : offset + spans[k].length]

@@ -7,6 +7,7 @@ Row ``i`` of a file is ids ``i*row_length .. (i+1)*row_length``; what is left at
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from portal.errors import DataFault, PortalError
 from portal.manifest.expand import ChunkEntry
 from portal.tokens.readers.fixed import rows_of_block, rows_of_pieces
 from portal.tokens.readers.numbers import DTYPES, has_npy_magic, read_npy_header
-from portal.tokens.readers.rows import FileRows, ReadableFile, ReadOptions, Row, RowFault, RowReader
+from portal.tokens.readers.rows import FileRows, ReadableFile, ReadOptions, Row, RowFault, RowReader, is_run
 from portal.tokens.readers.source import FileBytes
 from portal.tokens.spans import Span, fetch
 
@@ -65,7 +66,7 @@ class FlatReader(RowReader):
         """Rows that follow each other in one file, in one read; None where they do not (or the file is cut)."""
         place = self._rows.locate(rows[0])
         extent, source = self._extents[place.file], self._sources[place.file]
-        if place.row + len(rows) > extent.rows or list(rows) != list(range(rows[0], rows[0] + len(rows))):
+        if place.row + len(rows) > extent.rows or not is_run(rows):
             return None
         offset, size = extent.begin + place.row * self._row_bytes, self._row_bytes
         try:
@@ -73,7 +74,7 @@ class FlatReader(RowReader):
         except PortalError:
             # Read one by one instead, so that the rows before the cut stay readable.
             return None
-        places = [(source.path, offset + k * size) for k in range(len(rows))]
+        places = zip(repeat(source.path), range(offset, offset + len(raw), size), strict=False)
         return rows_of_block(self, rows, raw, self._dtype, places)
 
     def _read_scattered(self, rows: Sequence[int]) -> list[Row | RowFault]:

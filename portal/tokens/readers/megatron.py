@@ -6,20 +6,18 @@ Without an index the rows are taken as one length, which is how Pythia's preshuf
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice, repeat
 
 import numpy as np
-import numpy.typing as npt
 
 from portal.errors import DataFault, PortalError
 from portal.manifest.expand import ChunkEntry
-from portal.tokens.readers.fixed import fault_of, rows_of_block
+from portal.tokens.readers.fixed import fault_of, rows_of_block, rows_of_pieces
 from portal.tokens.readers.megatron_index import ConstantIndex, MegatronIndex, StoredIndex
 from portal.tokens.readers.numbers import DTYPES
 from portal.tokens.readers.rows import FileRows, ReadableFile, ReadOptions, Row, RowFault, RowReader
 from portal.tokens.readers.source import FileBytes
 from portal.tokens.spans import Span, fetch
-
-Numbers = npt.NDArray[np.int64]
 
 
 class MegatronReader(RowReader):
@@ -34,6 +32,7 @@ class MegatronReader(RowReader):
                 f"chunk {chunk.name} lists {len(indexes)} .idx and {len(self._sources)} .bin files.",
                 "List the .bin shards in order, and at most one .idx.",
             )
+        self._remote = self._sources[0].remote
         self._shards = FileRows([source.size for source in self._sources])
         self._end = self._shards.total
         self._index = self._open_index(indexes)
@@ -65,13 +64,15 @@ class MegatronReader(RowReader):
             pointers, sizes = self._index.extents(rows)
         except PortalError as error:
             return [fault_of(row, error, (self._sources[0].path, 0)) for row in rows]
-        return self._read_run(rows, pointers, sizes) or self._read_scattered(rows, pointers.tolist(), sizes.tolist())
+        return self._read_run(rows, pointers, sizes) or self._read_scattered(rows, pointers, sizes)
 
-    def _read_run(self, rows: Sequence[int], pointers: Numbers, sizes: Numbers) -> list[Row | RowFault] | None:
+    def _read_run(self, rows: Sequence[int], pointers: list[int], sizes: list[int]) -> list[Row | RowFault] | None:
         """Rows of one length that follow each other in one shard, in one read; None where they do not."""
-        first, size = int(pointers[0]), int(sizes[0])
+        first, size = pointers[0], sizes[0]
         end = first + size * len(rows)
-        if size <= 0 or not 0 <= first < end <= self._end or (sizes != size).any() or (np.diff(pointers) != size).any():
+        if size <= 0 or not 0 <= first < end <= self._end:
+            return None
+        if sizes != [size] * len(sizes) or pointers != list(range(first, end, size)):
             return None
         place = self._shards.locate(first)
         if end > self._shards.starts[place.file + 1]:
@@ -81,23 +82,20 @@ class MegatronReader(RowReader):
             raw = source.read(place.row, size * len(rows))
         except PortalError:
             return None
-        places = [(source.path, place.row + k * size) for k in range(len(rows))]
+        places = zip(repeat(source.path), range(place.row, place.row + len(raw), size), strict=False)
         return rows_of_block(self, rows, raw, self._index.dtype, places)
 
     def _read_scattered(self, rows: Sequence[int], pointers: list[int], sizes: list[int]) -> list[Row | RowFault]:
-        spans: list[Span] = []
-        owners: list[int] = []
-        for k, (pointer, size) in enumerate(zip(pointers, sizes, strict=True)):
-            parts = self._parts(pointer, size)
-            spans += parts
-            owners += [k] * len(parts)
-        fetched = fetch(spans, lambda file, at, size: self._sources[file].read(at, size), self._sources[0].remote)
-        pieces: list[list[memoryview | PortalError]] = [[] for _ in rows]
-        for owner, piece in zip(owners, fetched, strict=True):
-            pieces[owner].append(piece)
+        parts = [self._parts(pointer, size) for pointer, size in zip(pointers, sizes, strict=True)]
+        spans = [span for spans in parts for span in spans]
+        fetched = fetch(spans, lambda file, offset, size: self._sources[file].read(offset, size), self._remote)
+        if len(spans) == len(rows) and len({span.length for span in spans}) == 1 and sizes[0] == spans[0].length:
+            places = [(self._sources[span.file].path, span.offset) for span in spans]
+            return rows_of_pieces(self, rows, fetched, self._index.dtype, places)
+        pieces = iter(fetched)
         return [
-            self._one(row, pointer, size, parts)
-            for row, pointer, size, parts in zip(rows, pointers, sizes, pieces, strict=True)
+            self._one(row, pointer, size, list(islice(pieces, len(own))))
+            for row, pointer, size, own in zip(rows, pointers, sizes, parts, strict=True)
         ]
 
     def _one(self, row: int, pointer: int, size: int, parts: list[memoryview | PortalError]) -> Row | RowFault:

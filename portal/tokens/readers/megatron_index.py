@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from portal.errors import DataFault, PortalError
+from portal.tokens.readers.rows import is_run
 from portal.tokens.readers.source import FileBytes
 from portal.tokens.spans import Span, fetch
 
@@ -34,8 +35,8 @@ class MegatronIndex(Protocol):
     rows: int
     dtype: np.dtype[Any]
 
-    def extents(self, rows: Sequence[int]) -> tuple[Numbers, Numbers]:
-        """(first byte, length in bytes) of rows that exist."""
+    def extents(self, rows: Sequence[int]) -> tuple[list[int], list[int]]:
+        """First byte and length in bytes of rows that exist."""
 
     def contradictions(self) -> list[str]:
         """Where the index and the stream do not agree."""
@@ -52,10 +53,9 @@ class ConstantIndex:
         self._row_bytes = row_length * dtype.itemsize
         self.rows, self._left_over = divmod(stream_bytes, self._row_bytes)
 
-    def extents(self, rows: Sequence[int]) -> tuple[Numbers, Numbers]:
+    def extents(self, rows: Sequence[int]) -> tuple[list[int], list[int]]:
         """Arithmetic."""
-        first = np.asarray(rows, dtype=np.int64) * self._row_bytes
-        return first, np.full(len(first), self._row_bytes, dtype=np.int64)
+        return [row * self._row_bytes for row in rows], [self._row_bytes] * len(rows)
 
     def contradictions(self) -> list[str]:
         """Bytes that belong to no row."""
@@ -88,12 +88,13 @@ class StoredIndex:
         self._refuse_wrong_dialect(code)
         self._foreign = self._longer_stream()
 
-    def extents(self, rows: Sequence[int]) -> tuple[Numbers, Numbers]:
+    def extents(self, rows: Sequence[int]) -> tuple[list[int], list[int]]:
         """Two reads for rows that follow each other, two per row otherwise."""
         if self._foreign:
             raise DataFault(self._foreign, "List the .idx that belongs to this .bin, and all of its shards in order.")
-        sizes = self._entries(rows, self._sizes_at, "<i4").astype(np.int64) * self.dtype.itemsize
-        return self._entries(rows, self._pointers_at, "<i8").astype(np.int64), sizes
+        width = self.dtype.itemsize
+        pointers: list[int] = self._entries(rows, self._pointers_at, "<i8").tolist()
+        return pointers, [size * width for size in self._entries(rows, self._sizes_at, "<i4").tolist()]
 
     def contradictions(self) -> list[str]:
         """Reads the whole index: sizes, pointers, end of the stream, document list."""
@@ -121,8 +122,8 @@ class StoredIndex:
         self._source.close()
 
     def _entries(self, rows: Sequence[int], at: int, kind: str) -> npt.NDArray[Any]:
-        width = np.dtype(kind).itemsize
-        if list(rows) == list(range(rows[0], rows[0] + len(rows))):
+        width = int(kind[-1])
+        if is_run(rows):
             return np.frombuffer(self._source.read(at + width * rows[0], width * len(rows)), kind)
         if self._source.remote:
             spans = [Span(0, at + width * row, width) for row in rows]

@@ -182,6 +182,11 @@ class FileRows:
         return Place(file, row - self.starts[file])
 
 
+def is_run(rows: Sequence[int]) -> bool:
+    """True when the rows follow each other."""
+    return list(rows) == list(range(rows[0], rows[0] + len(rows)))
+
+
 def widen(ids: npt.NDArray[Any]) -> Ids:
     """Token ids as uint32 where they are unsigned and fit, else int64."""
     if ids.dtype.kind == "u" and ids.dtype.itemsize <= 4:

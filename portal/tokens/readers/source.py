@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from portal.errors import DataFault, FileMissing
+from portal.errors import DataFault
 from portal.storage import Store
 from portal.tokens.readers.rows import ReadableFile, Tally
 
@@ -17,58 +18,44 @@ BLOCK = 8 << 20
 """Bytes of one piece when a whole file is passed through."""
 
 
-class FileBytes:
-    """Ranges of one file. A local file is opened once, because opening costs more than reading a row."""
+KEPT_DESCRIPTORS = 256
+"""Files of all readers together that are kept open; further ones are read through their store, a little slower."""
 
-    def __init__(self, path: str, uri: str, store: Store | None, tally: Tally, local: Path | None = None) -> None:
+_permits = threading.Semaphore(KEPT_DESCRIPTORS)
+
+
+class FileBytes:
+    """Ranges of one file. A local file stays open, because finding it again costs more than reading a row of it."""
+
+    def __init__(self, path: str, uri: str, store: Store, tally: Tally) -> None:
         self.path = path
         self.uri = uri
         self.tally = tally
         self._store = store
-        self.local = local if local is not None or store is None else store.local_path(uri)
-        self._descriptor = -1
-        self._size: int | None = None
-        if self.local is not None:
-            self._open(self.local)
+        found = store.stat(uri)
+        self.size = found.size
+        """Bytes of the file as it is now, whatever the manifest says."""
+        self.modified_ns = found.modified_ns
+        local = store.local_path(uri)
+        self.remote = local is None
+        """True where every read is a request."""
+        self._open = None if local is None else _OpenFile.of(local)
 
     @classmethod
     def of(cls, file: ReadableFile, tally: Tally) -> FileBytes:
         """Open ``file``; FileMissing when it is not at its place."""
         return cls(file.path, file.uri, file.store, tally)
 
-    @property
-    def remote(self) -> bool:
-        """True where every read is a request."""
-        return self._descriptor < 0
-
-    @property
-    def size(self) -> int:
-        """Size in bytes as the file has it now, whatever the manifest says."""
-        if self._size is None and self._store is not None:
-            self._size = self._store.stat(self.uri).size
-        return self._size or 0
-
-    @property
-    def modified_ns(self) -> int | None:
-        """When the file was last written, where its store knows."""
-        if not self.remote:
-            return os.fstat(self._descriptor).st_mtime_ns
-        return self._store.stat(self.uri).modified_ns if self._store is not None else None
-
     def read(self, offset: int, length: int) -> bytes:
         """Exactly ``length`` bytes from ``offset``; DataFault when the file ends before."""
         self.tally.bytes_read += length
         self.tally.reads += 1
-        if self.remote and self._store is not None:
+        kept = self._open
+        if kept is None:
             return self._store.read_range(self.uri, offset, length)
-        found = os.pread(self._descriptor, length, offset)
-        while len(found) < length:
-            # One pread returns at most 2 GiB, and nothing at the end of the file.
-            more = os.pread(self._descriptor, length - len(found), offset + len(found))
-            if not more:
-                raise self.cut_short(offset, length)
-            found += more
-        return found
+        found = os.pread(kept.descriptor, length, offset)
+        # One pread returns at most 2 GiB, and nothing at the end of the file.
+        return found if len(found) == length else self._store.read_range(self.uri, offset, length)
 
     def cut_short(self, offset: int, length: int) -> DataFault:
         """The fault of a range that reaches past the end."""
@@ -87,22 +74,8 @@ class FileBytes:
         return SeekableFile(self)
 
     def close(self) -> None:
-        """Give the descriptor back."""
-        if not self.remote:
-            self._finalizer()
-            self._descriptor = -1
-
-    def _open(self, local: Path) -> None:
-        try:
-            self._descriptor = os.open(local, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise FileMissing(
-                f"{self.path} is not where it was catalogued.", "Restore the file, or publish its new place."
-            ) from None
-        except OSError as error:
-            raise FileMissing(f"{self.path} cannot be opened: {error.strerror}.", "Check its permissions.") from None
-        self._finalizer = weakref.finalize(self, os.close, self._descriptor)
-        self._size = os.fstat(self._descriptor).st_size
+        """Let go of the open file; it is closed once no thread reads from it."""
+        self._open = None
 
 
 class SeekableFile(io.RawIOBase):
@@ -141,3 +114,28 @@ class SeekableFile(io.RawIOBase):
             view[:length] = self._source.read(self._start + self._at, length)
             self._at += length
         return length
+
+
+class _OpenFile:
+    """A descriptor that lives as long as somebody refers to it: closing it under a running read would let the
+    system give its number to another file."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        weakref.finalize(self, _release, descriptor)
+
+    @classmethod
+    def of(cls, path: Path) -> _OpenFile | None:
+        """Open ``path``, or None where too many are open or it cannot be: the store then says why, in words."""
+        if not _permits.acquire(blocking=False):
+            return None
+        try:
+            return cls(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            _permits.release()
+            return None
+
+
+def _release(descriptor: int) -> None:
+    os.close(descriptor)
+    _permits.release()

@@ -16,6 +16,7 @@ import numpy as np
 import zstandard
 
 from portal.errors import DataFault, PortalError
+from portal.storage import LocalStore
 from portal.tokens.readers.lines import (
     OffsetBuilder,
     Starts,
@@ -141,7 +142,7 @@ class ZstdText:
         return [(offset, length) for _, offset, length in table], [*(begin for begin, _, _ in table), size]
 
     def _open_copy(self) -> FileBytes:
-        return FileBytes(self.path, self._copy.as_uri(), None, self._source.tally, self._copy)
+        return FileBytes(self.path, self._copy.as_uri(), LocalStore(), self._source.tally)
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:
