@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlmodel import Session, col, select
+from sqlalchemy import func, select
+from sqlmodel import Session, col
 
 from portal.models import File, FileLocation, MetricSeries, Release, Run
 
@@ -39,30 +40,37 @@ def find_published(session: Session, run: str) -> Published | None:
     org, _, name = run.partition("/")
     statement = (
         select(
-            Release.id,
-            Release.version,
-            Release.fingerprint,
-            Release.checkpoint_count,
-            Release.chunk_count,
-            Release.file_count,
-            Release.point_count,
+            col(Release.id),
+            col(Release.version),
+            col(Release.fingerprint),
+            col(Release.checkpoint_count),
+            col(Release.chunk_count),
+            col(Release.file_count),
+            col(Release.point_count),
         )
-        .join(Run, (col(Run.id) == Release.run_id) & (col(Run.version) == Release.version))
-        .where(Run.org == org, Run.name == name)
+        .join(Run, (col(Run.id) == col(Release.run_id)) & (col(Run.version) == col(Release.version)))
+        .where(col(Run.org) == org, col(Run.name) == name)
     )
     row = session.execute(statement).first()
     if row is None:
         return None
-    series = session.exec(select(MetricSeries.id).where(MetricSeries.release_id == row[0])).all()
-    return Published(*row, series=len(series))
+    series = select(func.count()).select_from(MetricSeries).where(col(MetricSeries.release_id) == row[0])
+    return Published(*row, session.execute(series).scalar_one())
 
 
 def known_files(session: Session, release_id: int) -> dict[str, KnownFile]:
     """The files of a release on this machine by URI."""
     statement = (
-        select(FileLocation.uri, FileLocation.id, File.size, FileLocation.modified_ns, File.sha256, FileLocation.state)
-        .join(File, col(File.id) == FileLocation.file_id)
-        .where(File.release_id == release_id, col(FileLocation.uri).like("file://%"))
+        select(
+            col(FileLocation.uri),
+            col(FileLocation.id),
+            col(File.size),
+            col(FileLocation.modified_ns),
+            col(File.sha256),
+            col(FileLocation.state),
+        )
+        .join(File, col(File.id) == col(FileLocation.file_id))
+        .where(col(File.release_id) == release_id, col(FileLocation.uri).like("file://%"))
     )
     return {uri: KnownFile(*known) for uri, *known in session.execute(statement)}
 
@@ -71,8 +79,8 @@ def is_recorded(session: Session, run: str, fingerprint: str) -> bool:
     """Whether any version of a run has this fingerprint."""
     org, _, name = run.partition("/")
     statement = (
-        select(Release.id)
-        .join(Run, col(Run.id) == Release.run_id)
-        .where(Run.org == org, Run.name == name, Release.fingerprint == fingerprint)
+        select(col(Release.id))
+        .join(Run, col(Run.id) == col(Release.run_id))
+        .where(col(Run.org) == org, col(Run.name) == name, col(Release.fingerprint) == fingerprint)
     )
     return session.execute(statement).first() is not None

@@ -56,7 +56,7 @@ from portal.models import (
 MET = "met-"
 """Begins the ids of findings made while publishing."""
 
-_INSERTS = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 @contextmanager
