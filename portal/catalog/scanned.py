@@ -71,8 +71,9 @@ class ScanInput:
     @property
     def files(self) -> list[ScannedFile]:
         """Every file of the release."""
-        owned = [f for owner in (*self.checkpoints, *self.chunks) for f in owner.files]
-        return owned + self.other_files
+        of_checkpoints = [f for checkpoint in self.checkpoints for f in checkpoint.files]
+        of_chunks = [f for chunk in self.chunks for f in chunk.files]
+        return [*of_checkpoints, *of_chunks, *self.other_files]
 
 
 def load_scan_input(session: Session, release_id: int) -> ScanInput:

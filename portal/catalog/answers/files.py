@@ -1,0 +1,22 @@
+"""Files and where to get them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class FileView:
+    """One file and where to get it."""
+
+    path: str
+    size: int | None
+    sha256: str | None
+    role: str
+    url: str | None
+    """Where a client downloads it: ``/files/...`` here, or the file's own public address."""
+    location: str
+    state: str
+    """``verified``, ``unverified``, ``missing`` or ``changed``."""
+    verified_at: datetime | None = None

@@ -1,0 +1,56 @@
+"""What the portal found out, and what happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FindingCounts:
+    """Open findings by severity."""
+
+    error: int = 0
+    warning: int = 0
+    info: int = 0
+
+
+@dataclass(frozen=True)
+class FindingView:
+    """Something the portal found out itself."""
+
+    id: str
+    code: str
+    severity: str
+    message: str
+    step: int | None
+    evidence: dict[str, Any]
+    state: str
+    found_at: datetime
+
+
+@dataclass(frozen=True)
+class FoundFinding:
+    """A finding before it is stored; ``subject`` tells two findings of one code and step apart."""
+
+    code: str
+    severity: str
+    """``error`` (a claim is false), ``warning`` (a claim cannot hold as written) or ``info``."""
+    message: str
+    step: int | None = None
+    evidence: dict[str, Any] = field(default_factory=dict)
+    subject: str = ""
+
+
+@dataclass(frozen=True)
+class EventView:
+    """Something that happened at a step."""
+
+    step: int | None
+    last_step: int | None
+    kind: str
+    chunk: str | None
+    note: str
+    evidence: str
+    origin: str

@@ -1,0 +1,125 @@
+"""Runs, their stages, configs, lineage and lanes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from portal.catalog.answers.checkpoints import CheckpointRow
+from portal.catalog.answers.data import ChunkRow, OrderView
+from portal.catalog.answers.files import FileView
+from portal.catalog.answers.findings import EventView, FindingCounts, FindingView
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run as lists show it."""
+
+    run: str
+    """``org/name``."""
+    title: str
+    kind: str
+    synthetic: bool
+    parameters: int | None
+    tokens: int | None
+    first_step: int
+    last_step: int
+    checkpoints: int
+    """Released and not declared missing."""
+    checkpoints_expected: int
+    """By the declared cadence; equals ``checkpoints`` + known missing where none is declared."""
+    chunks: int
+    series: int
+    files: int
+    total_bytes: int
+    order_confidence: str
+    """The weakest confidence over the run's steps; ``unknown`` without an order."""
+    openness: dict[str, bool]
+    """What is released: code, config, data, order, checkpoints, optimizer, metrics."""
+    findings: FindingCounts
+    version: int
+    published_at: datetime
+
+
+@dataclass(frozen=True)
+class RunDetail:
+    """Everything a run's head shows."""
+
+    summary: RunSummary
+    description: str
+    license: dict[str, Any]
+    links: dict[str, str]
+    model: dict[str, Any]
+    parent_run: str | None
+    parent_step: int | None
+    cadence: int | None
+    sequence_length: int | None
+    row_length: int | None
+    rows_per_step: int | None
+    tokens_per_step: int | None
+    stages: list[StageView]
+    tokenizer: str | None
+
+
+@dataclass(frozen=True)
+class StageView:
+    """A stage of a run."""
+
+    name: str
+    first_step: int
+    last_step: int
+    first_local_step: int
+    sequence_length: int | None
+    row_length: int | None
+    rows_per_step: int | None
+    tokens_per_step: int | None
+    note: str
+
+
+@dataclass(frozen=True)
+class ConfigView:
+    """Hyper-parameters in force over an interval of steps."""
+
+    first_step: int
+    last_step: int | None
+    values: dict[str, Any]
+    code: dict[str, Any]
+    file: FileView | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where a run comes from and what came of it."""
+
+    run: str
+    parents: list[dict[str, Any]]
+    """Nearest first: ``{run, step, known}``."""
+    children: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class OrderSpanView:
+    """One interval of the data order."""
+
+    first_step: int
+    last_step: int
+    chunks: int
+    order: OrderView
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """All lanes of a run by step."""
+
+    run: str
+    version: int
+    first_step: int
+    last_step: int
+    stages: list[StageView]
+    checkpoints: list[CheckpointRow]
+    chunks: list[ChunkRow]
+    orders: list[OrderSpanView]
+    events: list[EventView]
+    findings: list[FindingView]
