@@ -59,7 +59,10 @@ def small_run(engine: Engine, settings: Settings, folder: Path, run: str = "lab/
     loss = np.linspace(4, 2, 20)
     loss[6], loss[12] = np.nan, np.inf
     document = SMALL | {"run": run} | changes
-    series = [series_data("train/loss", range(1, 21), loss, unit="nats"), series_data("lr", range(1, 21, 2), [0.1] * 10)]
+    series = [
+        series_data("train/loss", range(1, 21), loss, unit="nats"),
+        series_data("lr", range(1, 21, 2), [0.1] * 10),
+    ]
     release_id = record(engine, settings, document, folder, series)
     return SmallRun(run, release_id, folder, rows, loss)
 
@@ -97,11 +100,14 @@ SMALL: dict[str, Any] = {
     ],
     "data": {
         "chunks": [
-            {"name": f"chunk_{k}", "files": [{"path": f"chunk_{k}.jsonl"}], "format": "jsonl", "rows": 40} for k in range(2)
+            {"name": f"chunk_{k}", "files": [{"path": f"chunk_{k}.jsonl"}], "format": "jsonl", "rows": 40}
+            for k in range(2)
         ],
         "order": [{"first_step": 1, "last_step": 20, "chunks": ["chunk_0", "chunk_1"], "kind": "sequential"}],
     },
-    "configs": [{"file": "train.yaml", "values": {"lr": 0.001}, "first_step": 1, "code": {"repo": "https://example.org/code"}}],
+    "configs": [
+        {"file": "train.yaml", "values": {"lr": 0.001}, "first_step": 1, "code": {"repo": "https://example.org/code"}}
+    ],
     "events": [
         {"step": 7, "kind": "nan_loss", "note": "The loss was not a number."},
         {"step": 12, "last_step": 14, "kind": "spike", "chunk": "chunk_1"},
@@ -147,7 +153,12 @@ def many_checkpoints(engine: Engine, settings: Settings, run: str, count: int, *
         ],
         "data": {
             "chunks": [
-                {"names": {"pattern": "c{index:05d}", "count": count}, "files": [chunk_file], "format": "jsonl", "rows": 40}
+                {
+                    "names": {"pattern": "c{index:05d}", "count": count},
+                    "files": [chunk_file],
+                    "format": "jsonl",
+                    "rows": 40,
+                }
             ],
             "order": [order],
         },
@@ -197,9 +208,20 @@ def record(
 
 def series_data(name: str, steps: Any, values: Any, **about: str) -> SeriesData:
     """A series of one's own numbers."""
-    known = {"group": "train", "unit": "", "reduction": "rank 0", "description": "", "column": name, "source": "log.csv"}
+    known = {
+        "group": "train",
+        "unit": "",
+        "reduction": "rank 0",
+        "description": "",
+        "column": name,
+        "source": "log.csv",
+    }
     return SeriesData(
-        name, **(known | about), x_kind="step", steps=np.asarray(list(steps), np.int64), values=np.asarray(values, np.float64)
+        name,
+        **(known | about),
+        x_kind="step",
+        steps=np.asarray(list(steps), np.int64),
+        values=np.asarray(values, np.float64),
     )
 
 

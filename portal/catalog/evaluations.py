@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 from sqlmodel import Session, col
 
 from portal.catalog.answers import EvaluationView, Measure, Page
-from portal.catalog.paging import check_limit, make_cursor, read_cursor
+from portal.catalog.paging import check_limit, check_text, make_cursor, read_cursor
 from portal.catalog.release import load_facts
 from portal.models import Evaluation
 
@@ -20,7 +20,7 @@ def list_evaluations(
     facts = load_facts(session, run)
     start = read_cursor(facts.head.version, cursor)
     conditions = [col(Evaluation.release_id) == facts.head.id] + (
-        [col(Evaluation.task) == task] if task is not None else []
+        [col(Evaluation.task) == check_text(task, "task")] if task is not None else []
     )
     total = int(session.execute(select(func.count()).select_from(Evaluation).where(*conditions)).scalar_one())
     statement = (

@@ -233,9 +233,14 @@ class ReleaseFacts:
     labels: dict[str, CheckpointFact] = field(default_factory=dict)
     series_by_name: dict[str, SeriesFact] = field(default_factory=dict)
 
+    @property
+    def last_step(self) -> int:
+        """The last step there is: as published, or where nobody said, that of the last checkpoint."""
+        return max(self.head.last_step, self.steps[-1] if self.steps else 0)
+
     def check_step(self, step: int) -> None:
         """Raise StepNotRecorded, with the valid range and the nearest step, when the run has no such step."""
-        last = self.head.last_step
+        last = self.last_step
         if 0 <= step <= last:
             return
         nearest = 0 if step < 0 else last

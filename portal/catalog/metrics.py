@@ -15,6 +15,7 @@ from portal.catalog.facts import ReleaseFacts, SeriesFact
 from portal.catalog.paging import slice_page
 from portal.catalog.release import load_facts
 from portal.errors import BadRequest, SeriesNotFound
+from portal.manifest.schema import MAX_INT
 from portal.metrics.buckets import Buckets
 from portal.metrics.series import Series, open_series
 from portal.settings import Settings
@@ -91,7 +92,7 @@ def metrics_of(facts: ReleaseFacts, settings: Settings, query: MetricQuery) -> Q
             QueriedSeries(series.view, buckets, None if query.x == "step" else _x_columns(facts, query.x, buckets))
         )
     first = 0 if query.first is None else query.first
-    last = facts.head.last_step if query.last is None else query.last
+    last = facts.last_step if query.last is None else query.last
     return QueriedMetrics(facts.run, facts.head.version, query, first, last, found)
 
 
@@ -110,6 +111,8 @@ def _check(query: MetricQuery) -> None:
         raise BadRequest(
             f"buckets is {query.buckets}, outside 1 to {MAX_BUCKETS}.", "Ask for 1000.", parameter="buckets"
         )
+    if any(bound is not None and abs(bound) > MAX_INT for bound in (query.first, query.last)):
+        raise BadRequest("first or last lies beyond 2**53 - 1.", "Give steps of the run.", parameter="first")
     if query.first is not None and query.last is not None and query.first > query.last:
         raise BadRequest(f"first ({query.first}) lies after last ({query.last}).", "Swap them.", parameter="first")
 

@@ -32,6 +32,13 @@ def slice_page(items: Sequence[Item], version: int, limit: int, cursor: str | No
     return Page(list(items[start:end]), len(items), make_cursor(version, end) if end < len(items) else None)
 
 
+def check_text(text: str, parameter: str) -> str:
+    """The text itself; BadRequest for a NUL, which PostgreSQL cannot store or compare."""
+    if "\0" in text:
+        raise BadRequest(f"{parameter} contains a NUL character.", "Leave it out.", parameter=parameter)
+    return text
+
+
 def make_cursor(version: int, offset: int) -> str:
     """Where the next page begins, tied to the version it was made for."""
     return f"{version}.{offset}"

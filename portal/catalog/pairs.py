@@ -97,7 +97,7 @@ def _holder(facts: ReleaseFacts, at_or_before: int, step: int) -> CheckpointFact
 
 
 def _next(facts: ReleaseFacts, checkpoint: CheckpointFact, steps: int | None) -> _Interval:
-    here, end = checkpoint.row.step or 0, facts.head.last_step
+    here, end = checkpoint.row.step or 0, facts.last_step
     if here >= end:
         raise BadRequest(
             f"{facts.run} ends at step {end}: nothing is read after it.", "Ask for data=previous.", nearest=[end]
@@ -120,7 +120,7 @@ def _previous(facts: ReleaseFacts, checkpoint: CheckpointFact, steps: int | None
         raise BadRequest("Step 0 is the initial model: it read nothing before.", "Ask for data=next.", nearest=[0])
     if steps is None:
         before = facts.checkpoint_before(here - 1)
-        return _Interval(checkpoint, (before.row.step or 0) + 1 if before else 1, here)
+        return _Interval(checkpoint, (before.row.step or 0) + 1 if before else max(facts.head.first_step, 1), here)
     if steps > here:
         raise BadRequest(
             f"Only {here} steps lie before the end of step {here}, not {steps}.",

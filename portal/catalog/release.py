@@ -26,6 +26,7 @@ from portal.catalog.facts import (
     shelf_of,
 )
 from portal.catalog.files import FileRow, load_files
+from portal.catalog.paging import check_text
 from portal.catalog.revisions import clock_of, read_stamp
 from portal.errors import RunNotFound
 from portal.manifest.expand import FileEntry, OrderEntry, StageEntry
@@ -116,7 +117,7 @@ def _assemble(facts: ReleaseFacts) -> ReleaseFacts:
 
 
 def _head(session: Session, run: str) -> ReleaseHead:
-    org, _, name = run.partition("/")
+    org, _, name = check_text(run, "run").partition("/")
     statement = (
         select(Release)
         .join(Run, (col(Release.run_id) == col(Run.id)) & (col(Release.version) == col(Run.version)))

@@ -11,22 +11,20 @@ from sqlmodel import Session, col, select
 from portal.catalog.answers import OrderSpanView, Page, RunDetail, RunSummary, StageView, Timeline
 from portal.catalog.facts import ReleaseFacts
 from portal.catalog.openness import Counts, count_rows, finding_counts, openness_of, weakest_confidence
-from portal.catalog.paging import check_limit
+from portal.catalog.paging import check_limit, check_text
 from portal.catalog.release import load_facts
 from portal.errors import BadRequest
 from portal.manifest.expand import StageEntry
 from portal.models import Checkpoint, Release, Run
 
 
-def list_runs(
-    session: Session, limit: int = 100, cursor: str | None = None, text: str = ""
-) -> Page[RunSummary]:
+def list_runs(session: Session, limit: int = 100, cursor: str | None = None, text: str = "") -> Page[RunSummary]:
     """Published runs by name, in a constant number of queries. The cursor is the last run's name.
 
     ``text`` keeps those whose name or title contains it, whatever the case.
     """
     check_limit(limit)
-    matching = _matching(text)
+    matching = _matching(check_text(text, "text"))
     joined = (col(Release.run_id) == col(Run.id)) & (col(Release.version) == col(Run.version))
     total = session.exec(select(func.count()).select_from(Run).join(Release, joined).where(*matching)).one()
     statement = (
@@ -38,7 +36,7 @@ def list_runs(
         .options(defer(Release.manifest))  # type: ignore[arg-type]
     )
     if cursor:
-        org, slash, name = cursor.partition("/")
+        org, slash, name = check_text(cursor, "cursor").partition("/")
         if not slash:
             raise BadRequest(
                 "The cursor is not one this portal handed out.", "Start again without `cursor`.", parameter="cursor"
@@ -84,7 +82,7 @@ def get_timeline(session: Session, run: str) -> Timeline:
         run=run,
         version=facts.head.version,
         first_step=facts.head.first_step,
-        last_step=facts.head.last_step,
+        last_step=facts.last_step,
         stages=stage_views(facts),
         checkpoints=[c.row for c in facts.checkpoints],
         chunks=[c.row for c in facts.chunks.values()],

@@ -94,7 +94,7 @@ def ready_answer(request: Request, body: bytes, media_type: str = "application/j
 
 def as_json(value: Any) -> bytes:
     """A dataclass (or what is made of them) as JSON; arrays become lists, NaN becomes null."""
-    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z)
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z)
 
 
 def json_answer(value: Any, headers: dict[str, str] | None = None, status: int = 200) -> Response:
@@ -106,5 +106,7 @@ def page_answer(request: Request, page: Page[Any]) -> Response:
     """A page of a list, with the next one in `Link` (RFC 8288)."""
     headers = {}
     if page.next is not None:
-        headers["Link"] = f'<{request.url.include_query_params(cursor=page.next)}>; rel="next"'
+        # Relative, because an answer is kept for whoever asks next, under whatever host name.
+        query = request.url.include_query_params(cursor=page.next).query
+        headers["Link"] = f'<{request.url.path}?{query}>; rel="next"'
     return json_answer(page, headers)

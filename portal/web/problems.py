@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from portal.database import DatabaseDown
 from portal.errors import BadRequest, NotFound, PortalError, Unavailable
+from portal.web.headers import with_security
 from portal.web.render import render_error
 
 FOR_PROGRAMS = ("/api/", "/files/", "/healthz", "/readyz", "/metrics")
@@ -43,7 +44,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, lambda r, e: answer(r, _invalid(e)))
     app.add_exception_handler(HTTPException, lambda r, e: answer(r, _refused(r, e), _headers_of(e)))
     app.add_exception_handler(DatabaseDown, lambda r, e: answer(r, _database(e)))
-    app.add_exception_handler(Exception, lambda r, e: answer(r, _unexpected(e)))
+    app.add_exception_handler(Exception, lambda r, e: _last_resort(r, _unexpected(e)))
 
 
 def answer(request: Request, error: PortalError, headers: dict[str, str] | None = None) -> Response:
@@ -68,6 +69,13 @@ def problem(error: PortalError) -> dict[str, Any]:
         "remedy": _clean(error.remedy),
         **extra,
     }
+
+
+def _last_resort(request: Request, error: PortalError) -> Response:
+    """Answered outside all middleware, so it brings the security headers itself."""
+    found = answer(request, error)
+    found.raw_headers[:] = with_security(found.raw_headers)
+    return found
 
 
 def _writable(value: Any) -> Any:
