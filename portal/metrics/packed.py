@@ -3,7 +3,7 @@
 Layout (little-endian, every array on a multiple of 8 bytes)::
 
     "PORTALM1" · u32 length and u32 crc32 of the header · header (JSON) · padding
-    steps i64[n] · first i64[c] · last i64[c]                       shared by the series
+    steps i64[n]                                                    shared by the series
     per series: values f64[n] · min max mean last f64[c] · argmin argmax u32[c]
                 nan u32[..] · +inf u32[..] · -inf u32[..]           places of non-finite points
 
@@ -60,8 +60,6 @@ class PackedGroup:
     """One mapped file: what its series share, and the series by their order in the file."""
 
     steps: Ints
-    first: Ints
-    last: Ints
     levels: tuple[tuple[int, int, int], ...]
     """Per level: points per block, blocks, where its blocks start in the packed arrays."""
     series: tuple[PackedSeries, ...]
@@ -84,8 +82,7 @@ def write_group(path: Path, steps: Ints, columns: Iterable[Floats]) -> list[tupl
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(header)
-            for array in _shared_arrays(steps):
-                _write(file, array)
+            _write(file, steps.astype("<i8", copy=False))
             for values, places in zip(columns, specials, strict=True):
                 for array in _series_arrays(values, places):
                     _write(file, array)
@@ -99,32 +96,33 @@ def write_group(path: Path, steps: Ints, columns: Iterable[Floats]) -> list[tupl
     return [(len(nan), len(above) + len(below)) for nan, above, below in specials]
 
 
-def open_group(path: Path) -> PackedGroup:
+def open_group(path: str) -> PackedGroup:
     """Map a group file; kept open until many others were asked for, reopened when it was replaced.
 
     Raises FileMissing when it is not there, DataFault when it is not a whole file of this format.
     """
     try:
-        stat = path.stat()
+        stat = os.stat(path)
     except OSError:
         raise FileMissing(
-            f"The stored numbers {path.name} are not in the metric store.", "Publish the run again."
+            f"The stored numbers {os.path.basename(path)} are not in the metric store.", "Publish the run again."
         ) from None
     return _open(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
 
 @lru_cache(maxsize=OPEN_GROUPS)
-def _open(path: Path, _inode: int, _modified_ns: int, size: int) -> PackedGroup:
-    with path.open("rb") as file:
+def _open(path: str, _inode: int, _modified_ns: int, size: int) -> PackedGroup:
+    name = os.path.basename(path)
+    with open(path, "rb") as file:
         start = file.read(16)
         length = int.from_bytes(start[8:12], "little")
-        text = file.read(length)
+        text = file.read(length) if length <= size else b""
         if start[:8] != MAGIC or zlib.crc32(text) != int.from_bytes(start[12:16], "little"):
-            raise DataFault(f"{path.name} is not a file of packed metrics.", "Publish the run again.")
+            raise DataFault(f"{name} is not a file of packed metrics.", "Publish the run again.")
         header = orjson.loads(text)
         if header["format"] != FORMAT or header["bytes"] != size:
             raise DataFault(
-                f"{path.name} has {size} bytes and format {header['format']}; "
+                f"{name} has {size} bytes and format {header['format']}; "
                 f"it should have {header['bytes']} bytes and format {FORMAT}.",
                 "Publish the run again.",
             )
@@ -142,7 +140,7 @@ def _views(mapped: mmap.mmap, header: dict[str, Any], offset: int) -> PackedGrou
         offset = _aligned(offset + array.nbytes)
         return array
 
-    steps, first, last = take("<i8", points), take("<i8", blocks), take("<i8", blocks)
+    steps = take("<i8", points)
     series = tuple(
         PackedSeries(
             take("<f8", points),
@@ -154,13 +152,13 @@ def _views(mapped: mmap.mmap, header: dict[str, Any], offset: int) -> PackedGrou
     )
     starts = np.cumsum([0] + [count for _, count in sizes]).tolist()
     levels = tuple((block, count, start) for (block, count), start in zip(sizes, starts, strict=False))
-    return PackedGroup(steps, first, last, levels, series)
+    return PackedGroup(steps, levels, series)
 
 
 def _header(points: int, specials: list[list[int]]) -> bytes:
     """Header and padding; it states the size of the whole file, so that a truncated one is noticed."""
     blocks = sum(count for _, count in level_sizes(points))
-    body = 8 * points + 16 * blocks
+    body = 8 * points
     for special in specials:
         body += 8 * points + 32 * blocks + 2 * _aligned(4 * blocks) + sum(_aligned(4 * count) for count in special)
     document: dict[str, Any] = {"format": FORMAT, "points": points, "series": specials, "bytes": 0}
@@ -170,15 +168,6 @@ def _header(points: int, specials: list[list[int]]) -> bytes:
     text = orjson.dumps(document)
     start = MAGIC + len(text).to_bytes(4, "little") + zlib.crc32(text).to_bytes(4, "little") + text
     return start.ljust(_aligned(len(start)), b"\0")
-
-
-def _shared_arrays(steps: Ints) -> Iterator[Array]:
-    yield steps.astype("<i8", copy=False)
-    sizes = level_sizes(len(steps))
-    firsts = [steps[::block] for block, _ in sizes]
-    ends = [steps[np.minimum(np.arange(1, count + 1) * block, len(steps)) - 1] for block, count in sizes]
-    for parts in (firsts, ends):
-        yield np.concatenate(parts).astype("<i8", copy=False) if parts else np.empty(0, "<i8")
 
 
 def _series_arrays(values: Floats, places: tuple[Places, Places, Places]) -> Iterator[Array]:

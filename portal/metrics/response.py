@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from portal.metrics.buckets import KINDS, NONE, Buckets
+from portal.metrics.buckets import KINDS, Buckets
 
 MOST_NONFINITE = 1000
 """Non-finite points listed one by one per series; ``nonfinite_total`` counts all, as do the buckets."""
+
+_INT32 = 2**31 - 1
 
 STEPS = ("first_step", "last_step", "min_step", "max_step")
 VALUES = ("min", "max", "mean", "last")
@@ -58,19 +60,20 @@ def _bucketed(one: NamedBuckets, packed: bool) -> dict[str, Any]:
     absent = None if packed or bool(buckets.finite.all()) else buckets.finite == 0
     columns: dict[str, npt.NDArray[Any]] = {name: getattr(buckets, name) for name in STEPS + VALUES + COUNTS}
     columns |= {f"{name.removesuffix('_step')}_x": array for name, array in (one.x or {}).items()}
+    fits = not len(buckets) or max(int(buckets.last_step[-1]), buckets.points) <= _INT32
     for name, array in columns.items():
-        empty = absent if name in ("min_step", "max_step", "min_x", "max_x") else None
-        answer[name] = _column(array, packed, empty)
+        if packed:
+            answer[name] = pack_exact(array, None if name.endswith("_x") else fits)
+        else:
+            answer[name] = _column(array, absent if name in ("min_step", "max_step", "min_x", "max_x") else None)
     return answer | _nonfinite(buckets)
 
 
 def _raw(one: NamedBuckets, packed: bool) -> dict[str, Any]:
     buckets = one.buckets
     answer = {**one.about, "name": one.name, "points": buckets.points, "kind": "raw"}
-    answer["step"] = _column(buckets.first_step, packed, None)
-    answer["value"] = _column(buckets.last, packed, None)
-    if one.x:
-        answer["x"] = _column(one.x["first_step"], packed, None)
+    columns = {"step": buckets.first_step, "value": buckets.last, **({"x": one.x["first_step"]} if one.x else {})}
+    answer |= {name: pack_exact(array) if packed else _column(array, None) for name, array in columns.items()}
     steps, kinds = buckets.nonfinite_steps.tolist(), buckets.nonfinite_kinds.tolist()
     answer["special"] = [[step, KINDS[kind]] for step, kind in zip(steps, kinds, strict=True)]
     return answer
@@ -86,21 +89,22 @@ def _nonfinite(buckets: Buckets) -> dict[str, Any]:
     }
 
 
-def _column(array: npt.NDArray[Any], packed: bool, absent: npt.NDArray[np.bool_] | None) -> Any:
-    if packed:
-        return pack_exact(array)
+def _column(array: npt.NDArray[Any], absent: npt.NDArray[np.bool_] | None) -> Any:
     if absent is not None:
         return [None if missing else number for number, missing in zip(array.tolist(), absent.tolist(), strict=True)]
     return np.ascontiguousarray(array)
 
 
-def pack_exact(array: npt.NDArray[Any]) -> dict[str, str]:
+def pack_exact(array: npt.NDArray[Any], fits: bool | None = None) -> dict[str, str]:
     """``{"dtype", "bdata"}`` without loss: floats in 64 bit, integers in 32 bit where they fit, else 64-bit floats.
 
-    plotly.js knows no 64-bit integers; steps and tokens below 2**53 are exact as floats.
+    ``fits`` says whether integers fit in 32 bit, where the caller knows. plotly.js has no 64-bit
+    integers; steps and tokens below 2**53 are exact as floats.
     """
     kind = "f8"
-    if array.dtype.kind == "i" and (not array.size or NONE <= int(array.min()) <= int(array.max()) < 2**31):
-        kind = "i4"
+    if array.dtype.kind == "i":
+        if fits is None:
+            fits = not array.size or (int(array.min()) >= -_INT32 and int(array.max()) <= _INT32)
+        kind = "i4" if fits else "f8"
     data = array.astype(f"<{kind}", copy=False).tobytes()
     return {"dtype": kind, "bdata": base64.b64encode(data).decode("ascii")}

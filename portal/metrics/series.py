@@ -17,9 +17,10 @@ import numpy.typing as npt
 from portal.errors import BadRequest, DataFault, FileMissing
 from portal.metrics.buckets import NONE, Buckets
 from portal.metrics.levels import FIRST_BLOCK, Blocks, Floats, Ints, Places, summarise
-from portal.metrics.packed import PackedGroup, open_group, write_group
+from portal.metrics.packed import PackedGroup, PackedSeries, open_group, write_group
 
 _LOCATION = re.compile(r"^((?:[A-Za-z0-9@+=_-][A-Za-z0-9@+=._-]*/)+g\d+\.series)#(\d+)$")
+_NO_KINDS = np.empty(0, dtype=np.uint8)
 _FAR = 2**62
 """Beyond any step; larger requests are the same request."""
 
@@ -69,6 +70,7 @@ class Series:
         self._packed = group.series[index]
         self.steps: Ints = group.steps
         self.values: Floats = self._packed.values
+        self._clean = not any(p.size for p in (self._packed.nan, self._packed.positive_inf, self._packed.negative_inf))
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -140,13 +142,17 @@ class Series:
     def _bucketed(self, low: int, high: int, block: int, blocks: Blocks) -> Buckets:
         edges = np.arange(low // block, (high - 1) // block + 2) * block
         edges[0], edges[-1] = low, high
-        packed, steps = self._packed, self.steps
-        nan, above, below = (_count(places, edges) for places in (packed.nan, packed.positive_inf, packed.negative_inf))
-        finite = np.diff(edges) - nan - above - below
-        min_step, max_step = steps[blocks.argmin], steps[blocks.argmax]
-        odd_steps, odd_kinds = self._nonfinite(low, high)
-        if odd_steps.size:
+        steps = self.steps
+        min_step, max_step, finite = steps[blocks.argmin], steps[blocks.argmax], np.diff(edges)
+        nan = above = below = inf = np.zeros(len(finite), dtype=np.int64)
+        odd_steps, odd_kinds = steps[:0], _NO_KINDS
+        if not self._clean:
+            packed = self._packed
+            nan, above, below = (_count(p, edges) for p in (packed.nan, packed.positive_inf, packed.negative_inf))
+            inf = above + below
+            finite = finite - nan - inf
             min_step, max_step = np.where(finite, min_step, NONE), np.where(finite, max_step, NONE)
+            odd_steps, odd_kinds = self._nonfinite(low, high)
         return Buckets(
             raw=False,
             points=high - low,
@@ -160,7 +166,7 @@ class Series:
             max_step=max_step,
             finite=finite,
             nan=nan,
-            inf=above + below,
+            inf=inf,
             positive_inf=above,
             negative_inf=below,
             nonfinite_steps=odd_steps,
@@ -221,7 +227,7 @@ def open_series(root: Path, location: str) -> Series:
     match = _LOCATION.match(location)
     if match is None:
         raise FileMissing(f"{location!r} does not name stored numbers.", "Publish the run again.")
-    group = open_group(root / match[1])
+    group = open_group(f"{root}/{match[1]}")
     if int(match[2]) >= len(group.series):
         raise FileMissing(f"{location!r} lies beyond the series of its file.", "Publish the run again.")
     return Series(group, int(match[2]))
@@ -270,24 +276,22 @@ def _stored(one: SeriesData, location: str, nan: int, inf: int) -> StoredSeries:
 def _block_size(low: int, high: int, buckets: int) -> int:
     """Points per bucket: the smallest size that needs no more than ``buckets``, a power of two from 8 on."""
     block = -(-(high - low) // buckets)
-    if block < FIRST_BLOCK and (high - 1) // block - low // block >= buckets:
-        block += 1
-    if block < FIRST_BLOCK:
-        return block
-    block = FIRST_BLOCK << max(0, (block - 1).bit_length() - FIRST_BLOCK.bit_length() + 1)
+    if block > FIRST_BLOCK:
+        block = 1 << (block - 1).bit_length()
     while (high - 1) // block - low // block >= buckets:
-        block *= 2
+        block = block + 1 if block < FIRST_BLOCK else block * 2
     return block
 
 
 def _count(places: Places, edges: Ints) -> Ints:
-    if not places.size:
-        return np.zeros(len(edges) - 1, dtype=np.int64)
+    """How many places lie in each bucket."""
     return np.diff(places.searchsorted(edges))
 
 
-def _slice(packed: object, start: int, end: int) -> Blocks:
-    return Blocks(*(getattr(packed, name)[start:end] for name in Blocks.__dataclass_fields__))
+def _slice(packed: PackedSeries, start: int, end: int) -> Blocks:
+    part = slice(start, end)
+    p = packed
+    return Blocks(p.min[part], p.max[part], p.mean[part], p.last[part], p.argmin[part], p.argmax[part])
 
 
 def _join(parts: list[Blocks]) -> Blocks:

@@ -85,6 +85,16 @@ def test_panning_keeps_the_inner_buckets(tmp_path: Path) -> None:
     assert set(right.first_step[1:-1].tolist()) >= set(left.first_step[10:-10].tolist())
 
 
+def test_a_few_points_across_a_block_boundary_fit_in_one_bucket(tmp_path: Path) -> None:
+    series = stored(tmp_path, np.arange(40), np.arange(40.0))
+    for low in range(39):
+        for high in range(low + 1, 40):
+            for buckets in (1, 2, 3):
+                answer = series.query(low, high, buckets)
+                assert len(answer) <= buckets
+                assert answer.points == high - low + 1
+
+
 def test_no_buckets_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="at least 1"):
         stored(tmp_path, np.arange(3), np.ones(3)).query(buckets=0)
