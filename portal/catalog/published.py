@@ -55,7 +55,9 @@ def find_published(session: Session, run: str) -> Published | None:
     if row is None:
         return None
     series = select(func.count()).select_from(MetricSeries).where(col(MetricSeries.release_id) == row[0])
-    return Published(*row, session.execute(series).scalar_one())
+    release_id, version, fingerprint, checkpoints, chunks, files, points = row
+    count = session.execute(series).scalar_one()
+    return Published(release_id, version, fingerprint, checkpoints, chunks, files, points, count)
 
 
 def known_files(session: Session, release_id: int) -> dict[str, KnownFile]:
