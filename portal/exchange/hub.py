@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import cast
 
-import httpx
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
@@ -16,6 +16,9 @@ from portal.exchange.labels import CheckpointName, parse_name
 from portal.exchange.patterns import step_patterns
 
 PUBLIC_HUB = "https://huggingface.co"
+
+HTTP_ERRORS = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
+"""What requests raise, answered or not: the error of whichever HTTP library huggingface_hub is built on, and OSError."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def _list_references(repository: str, endpoint: str) -> dict[str, str]:
         raise UsageError(
             f"{repository!r} is not a repository: {error}", "Give org/name as it stands on the Hub."
         ) from None
-    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
+    except HTTP_ERRORS as error:
         raise Unavailable(
             f"{endpoint} did not list the branches of {repository}: {error}.",
             "Check PORTAL_HF_ENDPOINT and the network, then try again.",
