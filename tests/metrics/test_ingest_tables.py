@@ -61,14 +61,14 @@ def test_jsonl_tells_nan_from_null(tmp_path: Path) -> None:
         '{"step": 4, "loss": null}',
         '{"step": 5, "loss": "Infinity"}',
         '{"step": 6, "loss": 2}',
-        '{"step": 7}',
+        '{"step": 7, "never": null}',
     ]
     result = read(tmp_path / "m.jsonl", "\n".join(lines))
     expected = [(1, math.nan), (2, math.nan), (3, -math.inf), (5, math.inf), (6, 2.0)]
     assert same(points(result, "loss"), expected)
     assert points(result, "extra/lr") == [(2, 0.1)]
-    assert codes(result) == ["null-is-absent"]
-    assert result.notes[0].evidence["series"] == {"loss": 1}
+    assert codes(result) == ["columns-without-numbers", "null-is-absent"]
+    assert {n.code: n for n in result.notes}["null-is-absent"].evidence["series"] == {"loss": 1}
 
 
 def test_parquet_tells_nan_from_null(tmp_path: Path) -> None:

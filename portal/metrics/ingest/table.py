@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from portal.metrics.levels import Floats, Ints
 from portal.metrics.series import SeriesData
 
@@ -74,9 +72,3 @@ def parse_number(text: str) -> float | None:
         return None if "_" in text else float(text)  # Python alone reads 1_000 as a number
     except ValueError:
         return None
-
-
-def column_of_cells(rows: list[int], values: list[float], table_rows: int) -> Column:
-    """A column from Python lists; ``rows`` ascending."""
-    dense = len(rows) == table_rows
-    return Column(np.array(values, dtype=np.float64), None if dense else np.array(rows, dtype=np.int64))
