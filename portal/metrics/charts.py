@@ -20,7 +20,7 @@ from portal.metrics.spikes import find_spikes
 COLOURS = ("#2f7fc1", "#c8641b", "#0a8f6c", "#a5579b", "#8a7a12", "#5b6ee1", "#b8434e", "#4d8a9e")
 """At least 3:1 against the light and the dark page, apart for the common colour-blindnesses."""
 ALARM = "#d1435b"
-HEAD, BODY, GAP, FOOT, LEFT, RIGHT = 30, 172, 10, 30, 62, 14
+HEAD, BODY, GAP, FOOT, LEFT, RIGHT = 30, 172, 10, 30, 78, 16
 """Pixels: title row and drawing of a panel, space between panels, room for the x axis and at the sides."""
 _SYMBOLS = {"nan": "triangle-up", "+inf": "triangle-up-open", "-inf": "triangle-down-open"}
 _INT32 = np.iinfo(np.int32)

@@ -11,6 +11,10 @@ WINDOW = 41
 """Buckets around each one that say what is usual there."""
 THRESHOLD = 12.0
 """How many robust deviations above the usual counts as a spike."""
+LEAST = 0.05
+"""And at least this part of the usual level: on a very smooth curve every ripple is many deviations."""
+FLANK = 6
+"""Within so many buckets on both sides a spike has lost half its height; the corner of a schedule has not."""
 MOST = 40
 """Highest spikes that get a mark; the band shows every one."""
 
@@ -27,16 +31,31 @@ def find_spikes(buckets: Buckets) -> npt.NDArray[np.intp]:
     top = buckets.max[finite]
     usual = _rolling_median(top, min(WINDOW, finite.size // 2 * 2 - 1))
     scale = _rolling_median(np.abs(top - usual), min(WINDOW * 3, finite.size // 2 * 2 - 1))
-    floor = np.finfo(np.float64).eps * np.maximum(np.abs(usual), 1e-300)
-    excess = (top - usual) / np.maximum(scale, floor + 1e-6 * np.median(np.abs(top)))
-    # A plateau counts once: the mark goes to the highest bucket of its neighbourhood.
-    padded = np.concatenate(([-np.inf], top, [-np.inf]))
-    peak = (top >= padded[:-2]) & (top > padded[2:])
-    found = np.flatnonzero((excess > THRESHOLD) & peak)
+    height = top - usual
+    floor = LEAST * np.maximum(np.abs(usual), np.subtract(*np.percentile(top, (90, 10))))
+    excess = height / np.maximum(scale * THRESHOLD, np.maximum(floor, np.finfo(np.float64).tiny))
+    found = np.flatnonzero((excess > 1) & _stands_alone(top, height))
     if found.size > MOST:
         found = np.sort(found[np.argsort(excess[found])[-MOST:]])
     spikes: npt.NDArray[np.intp] = finite[found]
     return spikes
+
+
+def _stands_alone(top: npt.NDArray[np.float64], height: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Where a value is the highest of its flanks and both flanks fall below half its height.
+
+    The first and last points have one flank only: whether the curve came down or went up to them is unknown.
+    """
+    padded = np.pad(top, FLANK, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * FLANK + 1)
+    highest = np.nanargmax(windows, axis=1) == FLANK
+    half = top - height / 2
+    alone: npt.NDArray[np.bool_] = highest.copy()
+    for flank in (windows[:, :FLANK], windows[:, FLANK + 1 :]):
+        known = ~np.isnan(flank).all(axis=1)
+        lowest = np.min(np.where(np.isnan(flank), np.inf, flank), axis=1)
+        alone &= known & (lowest < half)
+    return alone
 
 
 def _rolling_median(values: npt.NDArray[np.float64], window: int) -> npt.NDArray[np.float64]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from portal.web.api_page import group_operations, list_errors, list_schemas
+from portal.web.deps import PortalAddress
 from portal.web.render import render
 
 DESCRIPTION = """
@@ -40,6 +42,16 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/api/docs")
-def read_docs(request: Request) -> Response:
-    """Swagger UI from this portal's own files."""
-    return render(request, "docs.html", {"openapi": request.app.openapi_url})
+def read_docs(request: Request, address: PortalAddress) -> Response:
+    """The whole description as one page, from the same OpenAPI document that programs read."""
+    openapi = request.app.openapi()
+    schemas = list_schemas(openapi)
+    context = {
+        "description": DESCRIPTION,
+        "groups": group_operations(openapi),
+        "schemas": schemas,
+        "schema_names": {schema.name for schema in schemas},
+        "errors": list_errors(),
+        "address": address,
+    }
+    return render(request, "docs.html", context)

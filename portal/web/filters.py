@@ -12,7 +12,42 @@ from markupsafe import Markup, escape
 
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _DECIMAL = ((1_000_000_000_000, "T"), (1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k"))
-_PICTURES = {"\n": "⏎", "\t": "⇥", "\r": "␍", "\x7f": "␡"}
+_PICTURES = {"\n": "↵", "\t": "⇥", "\x7f": "DEL"}
+_C0 = [
+    "NUL",
+    "SOH",
+    "STX",
+    "ETX",
+    "EOT",
+    "ENQ",
+    "ACK",
+    "BEL",
+    "BS",
+    "HT",
+    "LF",
+    "VT",
+    "FF",
+    "CR",
+    "SO",
+    "SI",
+    "DLE",
+    "DC1",
+    "DC2",
+    "DC3",
+    "DC4",
+    "NAK",
+    "SYN",
+    "ETB",
+    "CAN",
+    "EM",
+    "SUB",
+    "ESC",
+    "FS",
+    "GS",
+    "RS",
+    "US",
+]
+"""Names, because few fonts have the control pictures of Unicode."""
 _ABSENT = "–"
 
 
@@ -47,14 +82,14 @@ def number(value: float | None) -> str:
 
 
 def metric(value: float | None, special: str | None = None) -> str:
-    """A measured value in six significant digits; NaN and infinities by name."""
+    """A measured value in five significant digits; NaN and infinities by name."""
     if value is None:
         return {"nan": "NaN", "+inf": "+∞", "-inf": "−∞"}.get(special or "", special or _ABSENT)
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return "+∞" if value > 0 else "−∞"
-    return f"{value:.6g}".replace("-", "−", 1) if not 0 < abs(value) < 1e-4 else f"{value:.4g}".replace("-", "−", 1)
+    return f"{value:.5g}".replace("-", "−", 1)
 
 
 def percent(value: float | None) -> str:
@@ -127,7 +162,7 @@ def _picture(char: str) -> str | None:
         return _PICTURES[char]
     code = ord(char)
     if code < 0x20:
-        return chr(0x2400 + code)
+        return _C0[code]
     # Cc controls, Cf bidi, zero-width and tag characters, Cs surrogates, Co private use, Zl/Zp separators.
     if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"} or code in {
         0x115F,

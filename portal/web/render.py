@@ -15,8 +15,10 @@ from starlette.responses import HTMLResponse
 
 from portal import __version__
 from portal.errors import PortalError
+from portal.web.api_page import inline, paragraphs
 from portal.web.assets import load_assets
 from portal.web.filters import FILTERS
+from portal.web.timeline import foremost
 from portal.web.token_spans import first_words
 
 _REPLACEABLE = re.compile(
@@ -77,7 +79,7 @@ def load_environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters.update(FILTERS, words=first_words)
+    environment.filters.update(FILTERS, words=first_words, foremost=foremost, paragraphs=paragraphs, inline=inline)
     assets = load_assets()
     environment.globals.update(asset=assets.url, integrity=assets.integrity, version=__version__)
     # A block rendered alone does not see the imports at the top of its template, so macros are global.

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from sqlmodel import Session
 from starlette.datastructures import QueryParams
 
-from portal.catalog.answers import SeriesView, StepView
+from portal.catalog.answers import MetricAtStep, SeriesView, StepView
 from portal.catalog.metrics import list_series
 from portal.catalog.runs import get_run
 from portal.catalog.steps import get_step
@@ -80,6 +80,17 @@ def choose_series(series: Sequence[SeriesView]) -> list[str]:
         return list(dict.fromkeys(chosen))
     longest = sorted((s for s in series if s.points), key=lambda s: -s.points)[:2]
     return [s.name for s in longest]
+
+
+def foremost(metrics: Sequence[MetricAtStep]) -> list[MetricAtStep]:
+    """The same values, those that are looked at first in front, training before evaluations before machines."""
+    groups = {"train": 0, "eval": 1}
+
+    def rank(metric: MetricAtStep) -> tuple[int, int]:
+        fits = next((k for k, pattern in enumerate(DRAWN_AT_FIRST) if pattern.search(metric.name)), len(DRAWN_AT_FIRST))
+        return (fits if metric.group != "eval" else len(DRAWN_AT_FIRST), groups.get(metric.group, 2))
+
+    return sorted(metrics, key=rank)
 
 
 def _at_step(

@@ -16,9 +16,7 @@ def draw_tokens(row: TokenRow) -> Markup:
     starts = set(row.document_starts)
     special = set(row.special)
     pieces = row.pieces if row.pieces is not None else [""] * len(row.token_ids)
-    parts = (
-        ['<span class="doc">continues a document that began before this row</span>'] if row.starts_mid_document else []
-    )
+    parts = ['<span class="doc">begins inside a document</span>'] if row.starts_mid_document else []
     for at, (token, piece) in enumerate(zip(row.token_ids, pieces, strict=True)):
         if at in starts:
             parts.append('<span class="doc">a document starts</span>')
@@ -48,7 +46,7 @@ def _shown(piece: str) -> str:
     text = []
     for char in piece:
         if char in "\n\t":
-            text.append(f'<i class="pic">{"⏎" if char == chr(10) else "⇥"}</i>{char}')
+            text.append(f'<i class="pic">{"↵" if char == chr(10) else "⇥"}</i>{char}')
         else:
             text.append(str(visible(char)) if not char.isalnum() else str(escape(char)))
     return "".join(text)

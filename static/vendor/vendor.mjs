@@ -15,8 +15,6 @@ const here = dirname(fileURLToPath(import.meta.url));
 const wanted = [
   { package: "htmx.org", from: "dist/htmx.min.js", file: "htmx.min.js", licence: "LICENSE" },
   { package: "plotly.js-basic-dist-min", from: "plotly-basic.min.js", file: "plotly-basic.min.js", licence: "LICENSE" },
-  { package: "swagger-ui-dist", from: "swagger-ui-bundle.js", file: "swagger-ui-bundle.js", licence: "LICENSE" },
-  { package: "swagger-ui-dist", from: "swagger-ui.css", file: "swagger-ui.css", licence: "LICENSE" },
 ];
 
 function install() {
