@@ -1,0 +1,88 @@
+"""Publish the demo's releases, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from portal.catalog.release import load_facts
+from portal.database import open_session
+from portal.demo.amber_scale import build_amber_scale
+from portal.errors import RunNotFound, UsageError
+from portal.exchange.publish import PublishProgress, publish
+from portal.exchange.releases import list_releases
+from portal.settings import Settings
+from portal.storage.local import uri_of
+
+TINY = Path(__file__).parent / "tiny"
+"""demo/tiny as it was trained; `portal.demo.build_tiny` writes it anew."""
+
+
+@dataclass(frozen=True)
+class DemoRelease:
+    """One release of the demo; ``place`` returns its folder or manifest, made first where it must be."""
+
+    name: str
+    """For people: ``tiny``."""
+    run: str
+    """``demo/tiny``."""
+    place: Callable[[Settings, PublishProgress | None], Path]
+
+
+def demo_releases() -> list[DemoRelease]:
+    """All of them, in the order in which they are published."""
+    shipped = [DemoRelease(r.name, r.run, lambda _settings, _progress, path=r.path: path) for r in list_releases()]
+    return [
+        DemoRelease("tiny", "demo/tiny", lambda _settings, _progress: TINY),
+        DemoRelease("amber-scale", "demo/amber-scale", _amber_scale),
+        *shipped,
+    ]
+
+
+def build_demo(
+    settings: Settings, engine: Engine, only: str | None = None, progress: PublishProgress | None = None
+) -> list[str]:
+    """Publish demo/tiny, demo/amber-scale and the shipped manifests; the names of the runs that are there now.
+
+    ``only`` picks one by name (``tiny``) or run (``demo/tiny``); UsageError names them all when there is no such.
+    What is published already is left as it is, and so is a run of the same name that came from elsewhere.
+    """
+    chosen = _choose(only)
+    for release in chosen:
+        place = release.place(settings, progress)
+        if _is_free(engine, release.run, place):
+            publish(place, settings, engine, progress=progress)
+    return [release.run for release in chosen]
+
+
+def _choose(only: str | None) -> list[DemoRelease]:
+    releases = demo_releases()
+    if only is None:
+        return releases
+    chosen = [release for release in releases if only in (release.name, release.run)]
+    if not chosen:
+        names = ", ".join(release.name for release in releases)
+        raise UsageError(f"The demo has no release {only!r}.", f"Choose one of {names}.")
+    return chosen
+
+
+def _is_free(engine: Engine, run: str, place: Path) -> bool:
+    """Whether the run is not in the catalog yet, or came from this very place."""
+    folder = (place if place.is_dir() else place.parent).absolute()
+    with open_session(engine) as session:
+        try:
+            return load_facts(session, run).head.root == uri_of(folder)
+        except RunNotFound:
+            return True
+
+
+def _amber_scale(settings: Settings, progress: PublishProgress | None) -> Path:
+    folder = settings.data / "demo" / "amber-scale"
+    if progress:
+        progress.begin("Generating demo/amber-scale", 0)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    build_amber_scale(folder, TINY / "tokenizer.json")
+    return folder
