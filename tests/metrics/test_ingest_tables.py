@@ -219,7 +219,8 @@ def test_tabs_and_byte_order_marks_are_understood(tmp_path: Path) -> None:
         ("m.csv", b"_step,loss\n1,1\n", "no column 'step'. Set x to '_step'"),
         ("m.csv", b"step,loss\n1,1\n2,2,2\n", "line 3: Expected 2 columns, got 3"),
         ("m.csv", b"step,loss\n1,1\n2\n", "line 3: Expected 2 columns, got 1"),
-        ("m.csv", b'step,loss\n1,1\n2,"2\n3,3\n', "line 3: a quote in column 'loss' is never closed"),
+        ("m.csv", b'step,loss\n1,1\n2,"2\n3,3\n', "line 3: a quote is never closed"),
+        ("m.csv", b'step,loss\n1,"2\n3,3\n', "line 2: a quote is never closed"),
         ("m.csv", b"step,loss,loss\n1,1,1\n", "line 1: the column 'loss' stands twice"),
         ("m.csv", b"step,loss\n", "has columns but no row"),
         ("m.jsonl", b'{"step":1}\n{"step":2,', "line 2: not valid JSON"),
@@ -285,3 +286,9 @@ def test_text_in_a_nested_parquet_column_is_left_out_and_said(tmp_path: Path) ->
     result = read(tmp_path / "m.parquet")
     assert [s.name for s in result.series] == ["loss"]
     assert result.notes[0].evidence["columns"] == ["notes", "when"]
+
+
+def test_a_text_of_several_lines_is_no_fault_and_lines_are_still_counted_right(tmp_path: Path) -> None:
+    result = read(tmp_path / "m.csv", 'step,note,loss\n1,"two\nlines",1\n2,one,bad\n3,x,3\n')
+    assert points(result, "loss") == [(1, 1), (3, 3)]
+    assert any("line 4, column 'loss': 'bad'" in note.message for note in result.notes)

@@ -31,12 +31,8 @@ def read_csv(path: Path) -> Table:
         if name in columns:
             raise DataFault(f"{path.name}, line 1: the column {name!r} stands twice.", "Rename one of them.")
         columns[name] = _column(column)
-        for row, text in columns[name].unreadable:
-            if "\n" in text or "\r" in text:
-                raise DataFault(
-                    f"{path.name}, {_csv_line(path, delimiter, row)}: a quote in column {name!r} is never closed.",
-                    "Close it, or remove the line.",
-                )
+    if any(column.multiline for column in columns.values()):
+        _check_quotes(path, delimiter)
     return Table(path.name, table.num_rows, columns, lambda row: _csv_line(path, delimiter, row))
 
 
@@ -119,7 +115,22 @@ def _text_column(column: pa.ChunkedArray, nulls: int) -> Column:
     numbers = np.array([np.nan if number is None else number for number in parsed] + [np.nan])
     rows = np.flatnonzero(readable)
     shown = tuple((int(row), texts[codes[row]]) for row in bad[:SHOWN])
-    return Column(numbers[codes[rows]], rows.astype(np.int64), shown, len(bad), nulls)
+    multiline = any("\n" in text or "\r" in text for text in texts)
+    return Column(numbers[codes[rows]], rows.astype(np.int64), shown, len(bad), nulls, multiline)
+
+
+def _check_quotes(path: Path, delimiter: str) -> None:
+    """Refuse a quote that is never closed: Arrow reads the rest of the file as its text."""
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        before = 0
+        try:
+            for _ in reader:
+                before = reader.line_num
+        except csv.Error as error:
+            raise DataFault(
+                f"{path.name}, line {before + 1}: a quote is never closed ({error}).", "Close it, or remove the line."
+            ) from None
 
 
 def _csv_line(path: Path, delimiter: str, row: int) -> str:

@@ -52,6 +52,8 @@ class Column:
     unreadable_count: int = 0
     nulls: int = 0
     """Cells written as null, where the format tells null from empty."""
+    multiline: bool = False
+    """Some cell holds a line end: a text in quotes, or a quote that was never closed."""
 
 
 @dataclass(frozen=True)
