@@ -141,10 +141,13 @@ def _order(facts: ReleaseFacts, step: int) -> tuple[OrderFact, int]:
     order = order_at(facts, step)
     if order is None:
         raise OrderUnknown(explain_order(None), "The release's authors have not said which rows this step read.")
-    stage = facts.stage_at(step)
-    if stage is None or stage.rows_per_step is None:
-        raise OrderUnknown("How many rows a step reads is not recorded.", "State `rows_per_step` in the manifest.")
-    return order, stage.rows_per_step
+    per_step = facts.rows_per_step(order.first_step, step)
+    if per_step is None:
+        raise OrderUnknown(
+            f"How many rows each step from {order.first_step} to {step} reads is not recorded, or changes inside one order.",
+            "State `rows_per_step` in the manifest, with one order per batch size.",
+        )
+    return order, per_step
 
 
 def _open_order(settings: Settings, facts: ReleaseFacts, order: OrderFact) -> tuple[ReadOrder | None, int | None]:

@@ -272,6 +272,11 @@ class ReleaseFacts:
             total += max(steps, 0) * (stage.rows_per_step or 0)
         return total
 
+    def rows_per_step(self, first: int, last: int) -> int | None:
+        """Rows of each step where all these steps read equally many; None where they do not or nobody knows."""
+        sizes = {s.rows_per_step for s in self.stages if s.first_step <= last and s.last_step >= first}
+        return sizes.pop() if len(sizes) == 1 else None
+
     def checkpoint_before(self, step: int) -> CheckpointFact | None:
         """The latest released checkpoint at or before ``step``."""
         k = bisect_right(self.released_steps, step)

@@ -196,9 +196,8 @@ def _rows_by_chunk(facts: ReleaseFacts, orders: Sequence[OrderFact], first: int,
 
 
 def _rows_of_order(facts: ReleaseFacts, order: OrderFact, first: int, last: int) -> dict[str, int | None]:
-    stage = facts.stage_at(first)
-    per_step = stage.rows_per_step if stage else None
-    if per_step is None or (stage and last > stage.last_step):
+    per_step = facts.rows_per_step(order.first_step, last)
+    if per_step is None:
         return dict.fromkeys(order.entry.chunks)
     if len(order.entry.chunks) == 1:
         return {order.entry.chunks[0]: (last - first + 1) * per_step}

@@ -83,6 +83,8 @@ def _batch_rows(facts: ReleaseFacts, order: OrderFact | None, step: int) -> tupl
         return usual, order.view.reason
     if usual is None:
         return None, "How many rows a step reads is not recorded."
+    if facts.rows_per_step(order.first_step, step) is None:
+        return usual, "The batch size changes inside one data order, so its rows cannot be counted."
     if step != order.last_step and not order.entry.per_chunk:
         return usual, ""
     try:
