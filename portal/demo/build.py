@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine
-
 from portal.catalog.release import load_facts
-from portal.database import open_session
+from portal.database import Engine, open_session
 from portal.demo.amber_scale import build_amber_scale
 from portal.errors import RunNotFound, UsageError
 from portal.exchange.publish import PublishProgress, publish
@@ -23,22 +20,22 @@ TINY = Path(__file__).parent / "tiny"
 
 @dataclass(frozen=True)
 class DemoRelease:
-    """One release of the demo; ``place`` returns its folder or manifest, made first where it must be."""
+    """One release of the demo."""
 
     name: str
     """For people: ``tiny``."""
     run: str
     """``demo/tiny``."""
-    place: Callable[[Settings, PublishProgress | None], Path]
+    place: Path | None
+    """Its folder or manifest; None for the one that is generated into the data folder."""
 
 
 def demo_releases() -> list[DemoRelease]:
     """All of them, in the order in which they are published."""
-    shipped = [DemoRelease(r.name, r.run, lambda _settings, _progress, path=r.path: path) for r in list_releases()]
     return [
-        DemoRelease("tiny", "demo/tiny", lambda _settings, _progress: TINY),
-        DemoRelease("amber-scale", "demo/amber-scale", _amber_scale),
-        *shipped,
+        DemoRelease("tiny", "demo/tiny", TINY),
+        DemoRelease("amber-scale", "demo/amber-scale", None),
+        *(DemoRelease(shipped.name, shipped.run, shipped.path) for shipped in list_releases()),
     ]
 
 
@@ -52,7 +49,7 @@ def build_demo(
     """
     chosen = _choose(only)
     for release in chosen:
-        place = release.place(settings, progress)
+        place = release.place or _amber_scale(settings, progress)
         if _is_free(engine, release.run, place):
             publish(place, settings, engine, progress=progress)
     return [release.run for release in chosen]

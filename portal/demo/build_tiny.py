@@ -6,6 +6,7 @@ One thread and fixed seeds: the same torch build on the same kind of CPU writes 
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import math
@@ -13,8 +14,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
@@ -151,7 +150,10 @@ class Trainer:
                 self.save(step)
                 print(step, {k: round(v, 4) for k, v in self.log[-1].items() if isinstance(v, float)}, flush=True)
         (self.folder / "metrics").mkdir(exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(self.log), self.folder / "metrics" / "train.parquet")
+        with (self.folder / "metrics" / "train.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.log[0].keys(), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.log)
         write_release(self.folder, sum(p.numel() for p in self.names.values()))
 
     def step(self, step):
@@ -181,7 +183,7 @@ class Trainer:
         numbers["tokens"] = step * ROWS_PER_STEP * (ROW_LENGTH - 1)
         for source in SOURCES:
             own = [by_row[k].item() for k, label in enumerate(batch.sources) if label == source]
-            # Null, not NaN, where a batch has no row of a source: nothing was measured.
+            # Empty, not NaN, where a batch has no row of a source: nothing was measured.
             numbers[f"loss_{source}"] = sum(own) / len(own) if own else None
         return numbers
 

@@ -114,12 +114,12 @@ def manifest(parameters: int) -> dict[str, Any]:
             }
         ],
         "data": {"chunks": [_chunk(plan) for plan in CHUNKS], "order": _orders()},
-        "metrics": [{"file": "metrics/train.parquet", "x": "step", "series": SERIES}],
+        "metrics": [{"file": "metrics/train.csv", "x": "step", "series": SERIES}],
         "configs": [
             {
                 "file": f"configs/{stage.name}.yaml",
                 "first_step": stage.first_step,
-                "code": {"path": "portal/demo/build_tiny.py"},
+                "code": {"repo": "llm360-portal", "path": "portal/demo/build_tiny.py"},
             }
             for stage in STAGES
         ],
