@@ -18,6 +18,7 @@ from portal.manifest.schema import (
     Geometry,
     Manifest,
     NamePattern,
+    Stage,
     StepPattern,
 )
 
@@ -121,11 +122,11 @@ def stages_of(manifest: Manifest) -> list[StageEntry]:
     """The stages in step order; a run without stages has one named after its kind."""
     training = manifest.training
     if not manifest.stages:
-        return [_stage(manifest.kind, training.first_step, training.last_step, 1, training, training)] if training.last_step else []
-    return [
-        _stage(s.name, s.first_step, s.last_step, s.first_local_step, s, training, s.note)
-        for s in sorted(manifest.stages, key=lambda s: s.first_step)
-    ]
+        if not training.last_step:
+            return []
+        whole = Stage(name=manifest.kind, first_step=training.first_step, last_step=training.last_step)
+        return [_stage(whole, training)]
+    return [_stage(s, training) for s in sorted(manifest.stages, key=lambda s: s.first_step)]
 
 
 def checkpoints_of(manifest: Manifest) -> list[CheckpointEntry]:
@@ -134,20 +135,15 @@ def checkpoints_of(manifest: Manifest) -> list[CheckpointEntry]:
     found = [
         _complete(entry, stages)
         for number, checkpoint in enumerate(manifest.checkpoints)
-        for entry in _expand_checkpoint(checkpoint, f"checkpoints[{number}]", stages)
+        for entry in expand_checkpoint(checkpoint, f"checkpoints[{number}]", stages)
     ]
     return sorted(found, key=lambda c: (c.step is None, c.step or 0))
 
 
 def chunks_of(manifest: Manifest) -> list[ChunkEntry]:
     """Every chunk in the order of the manifest."""
-    found: list[ChunkEntry] = []
-    for number, chunk in enumerate(manifest.data.chunks):
-        where = f"data.chunks[{number}]"
-        for index, name in _names(chunk.name, chunk.names):
-            files = _files(chunk.files, {"index": index, "name": name})
-            found.append(_chunk(chunk, name, len(found), files, where, manifest))
-    return found
+    found = [e for number, c in enumerate(manifest.data.chunks) for e in expand_chunk(c, number, manifest)]
+    return [replace(e, position=k) for k, e in enumerate(found)]
 
 
 def orders_of(manifest: Manifest) -> list[OrderEntry]:
@@ -183,23 +179,40 @@ def _filled_parts(template: str, values: dict[str, Any]) -> Iterator[str]:
         yield format(values[name], spec or "")
 
 
-def _stage(
-    name: str, first: int, last: int, local: int, own: Geometry, run: Geometry, note: str = ""
-) -> StageEntry:
+def _stage(own: Stage, run: Geometry) -> StageEntry:
     length = own.sequence_length or run.sequence_length
     rows = own.rows_per_step or run.rows_per_step
-    tokens = own.tokens_per_step or (run.tokens_per_step if own.rows_per_step is None and own.sequence_length is None else None)
+    tokens = own.tokens_per_step or (
+        run.tokens_per_step if own.rows_per_step is None and own.sequence_length is None else None
+    )
     if tokens is None and length and rows:
         tokens = length * rows
-    return StageEntry(name, first, last, local, length, own.row_length or run.row_length or length, rows, tokens, note)
+    return StageEntry(
+        name=own.name,
+        first_step=own.first_step,
+        last_step=own.last_step,
+        first_local_step=own.first_local_step,
+        sequence_length=length,
+        row_length=own.row_length or run.row_length or length,
+        rows_per_step=rows,
+        tokens_per_step=tokens,
+        note=own.note,
+    )
 
 
-def _expand_checkpoint(checkpoint: Checkpoint, where: str, stages: list[StageEntry]) -> Iterator[CheckpointEntry]:
+def expand_checkpoint(checkpoint: Checkpoint, where: str, stages: list[StageEntry]) -> Iterator[CheckpointEntry]:
     if checkpoint.steps is None:
         yield _checkpoint(checkpoint, checkpoint.step, checkpoint.index_from, where, stages)
         return
     for k, step in enumerate(_steps(checkpoint.steps)):
         yield _checkpoint(checkpoint, step, checkpoint.index_from + k, where, stages)
+
+
+def expand_chunk(chunk: Chunk, number: int, manifest: Manifest) -> Iterator[ChunkEntry]:
+    """The chunks that one line stands for; ``position`` counts inside the line."""
+    for position, (index, name) in enumerate(expand_names(chunk.name, chunk.names)):
+        files = _files(chunk.files, {"index": index, "name": name})
+        yield _chunk(chunk, name, position, files, f"data.chunks[{number}]", manifest)
 
 
 def _steps(pattern: StepPattern) -> list[int]:
@@ -246,7 +259,7 @@ def _complete(entry: CheckpointEntry, stages: list[StageEntry]) -> CheckpointEnt
     return replace(entry, tokens=tokens_after(entry.step, stages))
 
 
-def _names(name: str | None, pattern: NamePattern | None) -> Iterator[tuple[int, str]]:
+def expand_names(name: str | None, pattern: NamePattern | None) -> Iterator[tuple[int, str]]:
     if pattern is None:
         yield 0, name or ""
         return
@@ -266,22 +279,49 @@ def _file(f: File, values: dict[str, Any]) -> FileEntry:
     return FileEntry(fill(f.path, values), f.size, f.sha256, f.role)
 
 
-def _chunk(c: Chunk, name: str, position: int, files: tuple[FileEntry, ...], where: str, manifest: Manifest) -> ChunkEntry:
+def _chunk(
+    c: Chunk, name: str, position: int, files: tuple[FileEntry, ...], where: str, manifest: Manifest
+) -> ChunkEntry:
     row_length = c.row_length or manifest.training.row_length or manifest.training.sequence_length
     tokens = c.tokens if c.tokens is not None else (c.rows * row_length if c.rows is not None and row_length else None)
     return ChunkEntry(
-        name=name, position=position, files=files, format=c.format, dtype=c.dtype, header=c.header, dialect=c.dialect,
-        column=c.column, rows=c.rows, row_length=row_length, tokens=tokens, sources=dict(c.sources),
-        skipped=c.skipped, note=c.note, where=where,
+        name=name,
+        position=position,
+        files=files,
+        format=c.format,
+        dtype=c.dtype,
+        header=c.header,
+        dialect=c.dialect,
+        column=c.column,
+        rows=c.rows,
+        row_length=row_length,
+        tokens=tokens,
+        sources=dict(c.sources),
+        skipped=c.skipped,
+        note=c.note,
+        where=where,
     )
 
 
 def _order(o: DataOrder, number: int) -> OrderEntry:
-    chunks = tuple(o.chunks) if isinstance(o.chunks, list) else tuple(name for _, name in _names(None, o.chunks))
+    chunks = tuple(o.chunks) if isinstance(o.chunks, list) else tuple(name for _, name in expand_names(None, o.chunks))
     default = {"sequential": "exact", "index": "exact", "permutation": "reconstructed", "unknown": "unknown"}[o.kind]
     return OrderEntry(
-        position=number, first_step=o.first_step, last_step=o.last_step, chunks=chunks, kind=o.kind,
-        file=_file(o.file, {}) if o.file else None, dtype=o.dtype, rng=o.rng, seed=o.seed, draw=o.draw,
-        per_chunk=o.per_chunk, steps_per_chunk=o.steps_per_chunk, start=o.start,
-        confidence=o.confidence or default, assumption=o.assumption, repeats=o.repeats, where=f"data.order[{number}]",
+        position=number,
+        first_step=o.first_step,
+        last_step=o.last_step,
+        chunks=chunks,
+        kind=o.kind,
+        file=_file(o.file, {}) if o.file else None,
+        dtype=o.dtype,
+        rng=o.rng,
+        seed=o.seed,
+        draw=o.draw,
+        per_chunk=o.per_chunk,
+        steps_per_chunk=o.steps_per_chunk,
+        start=o.start,
+        confidence=o.confidence or default,
+        assumption=o.assumption,
+        repeats=o.repeats,
+        where=f"data.order[{number}]",
     )

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-import orjson
-import yaml
-from pydantic import ValidationError
-
 from portal.errors import Fault, ManifestRefused, TooLarge
-from portal.manifest.check import check
-from portal.manifest.schema import Manifest
+from portal.manifest.check import contradictions
+from portal.manifest.faults import Contradiction, Place, shown
+from portal.manifest.parse import parse
+from portal.manifest.schema import MAX_INT, Manifest
+from portal.manifest.shape import Salvaged, salvage
 
 NAMES = ("release.yaml", "release.yml", "release.json")
 """File names looked for at the root of a release folder."""
+
+MAX_FAULTS = 5000
+"""Faults listed one by one; a last one states how many more there are."""
 
 
 def read_manifest_file(path: Path, max_bytes: int = 64 << 20, run: str | None = None) -> Manifest:
@@ -54,32 +59,73 @@ def find_manifest(path: Path) -> Path:
 
 
 def read_manifest(text: bytes, source: str, run: str | None = None) -> Manifest:
-    """Parse and check ``text`` (YAML or JSON).
+    """Parse and check ``text`` (YAML or JSON); ``run`` takes the place of the run's own name.
 
-    Raises ManifestRefused with every fault: syntax, shape, and contradictions between parts.
+    Raises ManifestRefused with every fault: syntax, or else shape and contradictions together.
     """
-    document = _parse(text, source)
+    document, faults = parse(text, source)
     if run is not None and isinstance(document, dict):
         document = {**document, "run": run}
-    try:
-        manifest = Manifest.model_validate(document)
-    except ValidationError as error:
-        raise ManifestRefused(source, [_fault(e) for e in error.errors(include_url=False)]) from None
-    faults = check(manifest)
-    if faults:
-        raise ManifestRefused(source, faults)
-    return manifest
+    if not isinstance(document, dict):
+        what = "is empty" if document is None else f"holds {shown(document)}, not a mapping"
+        raise ManifestRefused(source, [Fault("manifest", what, "Write the keys of a release manifest.")])
+    left = salvage(document)
+    found = [*_unstorable(document), *left.faults, *_contradictions(left)]
+    faults += [c.fault for c in sorted(found, key=lambda c: _order(c.place, document))]
+    if faults or left.manifest is None:
+        raise ManifestRefused(source, _limited(faults))
+    return left.manifest
 
 
-def _parse(text: bytes, source: str) -> Any:
-    try:
-        if source.endswith(".json"):
-            return orjson.loads(text)
-        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - a safe loader
-    except (orjson.JSONDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ManifestRefused(source, [Fault(source, f"cannot be read: {error}", "Correct the syntax.")]) from None
+def _contradictions(left: Salvaged) -> Iterator[Contradiction]:
+    if left.manifest is not None:
+        for found in contradictions(left.manifest, left.dropped_chunks):
+            yield replace(found, place=left.place(found.place))
 
 
-def _fault(error: Any) -> Fault:
-    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error["loc"]).lstrip(".") or "manifest"
-    return Fault(where, error["msg"], "See the manifest reference in the README.")
+def _unstorable(document: Any) -> Iterator[Contradiction]:
+    """Text that a database cannot keep, and values that are neither text, number, list nor mapping."""
+    waiting: list[tuple[Place, Any]] = [((), document)]
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, dict):
+            for key, held in value.items():
+                if not isinstance(key, str):
+                    yield Contradiction(place, f"has the key {shown(key)}, which is not text", "Put it in quotes.")
+                elif not _is_storable(key):
+                    yield Contradiction(
+                        place, f"has the key {shown(key)!r} with a character that is none", "Rename it."
+                    )
+                waiting.append(((*place, key if isinstance(key, str) else repr(key)), held))
+        elif isinstance(value, list):
+            waiting.extend(((*place, number), held) for number, held in enumerate(value))
+        elif isinstance(value, str):
+            if not _is_storable(value):
+                yield Contradiction(place, "holds a NUL character or half a surrogate pair", "Remove it.")
+        elif "values" in place or "evidence" in place:
+            yield from _loose_value(place, value)
+
+
+def _loose_value(place: Place, value: Any) -> Iterator[Contradiction]:
+    """Values of free mappings, whose shape the schema leaves open."""
+    if isinstance(value, int) and abs(value) > MAX_INT:
+        yield Contradiction(place, f"{shown(value)} is too large to be kept exactly", "Write it as text, in quotes.")
+    elif isinstance(value, date | bytes | set) or not isinstance(value, int | float | None):
+        yield Contradiction(place, f"{shown(value)} is neither text nor a number", "Put it in quotes.")
+
+
+def _is_storable(text: str) -> bool:
+    return "\0" not in text and (text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text))
+
+
+def _order(place: Place, document: dict[str, Any]) -> tuple[Any, ...]:
+    """Sorts faults as their places stand in the document."""
+    top = list(document).index(place[0]) if place and place[0] in document else -1
+    return top, *((0, part, "") if isinstance(part, int) else (1, 0, part) for part in place[1:])
+
+
+def _limited(faults: list[Fault]) -> list[Fault]:
+    if len(faults) <= MAX_FAULTS:
+        return faults
+    more = Fault("manifest", f"has {len(faults) - MAX_FAULTS:,} more faults", "Correct these first.")
+    return [*faults[:MAX_FAULTS], more]

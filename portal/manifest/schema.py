@@ -24,7 +24,19 @@ Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 Confidence = Literal["exact", "reconstructed", "chunk", "unknown"]
 Role = Literal[
-    "weights", "optimizer", "scheduler", "rng", "data_position", "config", "tokenizer", "code", "data", "index", "metrics", "evaluation", "other"
+    "weights",
+    "optimizer",
+    "scheduler",
+    "rng",
+    "data_position",
+    "config",
+    "tokenizer",
+    "code",
+    "data",
+    "index",
+    "metrics",
+    "evaluation",
+    "other",
 ]
 
 
@@ -273,7 +285,16 @@ class Config(Part):
 
 
 EventKind = Literal[
-    "nan_loss", "spike", "restart", "rollback", "chunk_skipped", "chunk_repeated", "chunk_postponed", "precision_change", "stage_change", "note"
+    "nan_loss",
+    "spike",
+    "restart",
+    "rollback",
+    "chunk_skipped",
+    "chunk_repeated",
+    "chunk_postponed",
+    "precision_change",
+    "stage_change",
+    "note",
 ]
 
 
