@@ -10,7 +10,7 @@ that are read.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -19,12 +19,22 @@ import numpy.typing as npt
 
 from portal.errors import BadRequest, DataFault, OrderUnknown
 from portal.manifest.expand import OrderEntry
+from portal.tokens.chunks import ChunkRows, SpanOfChunk, chunk_spans
 from portal.tokens.permutations import permutation
+
+__all__ = [
+    "ReadOrder",
+    "RowRef",
+    "SpanOfChunk",
+    "chunk_spans",
+    "explain_order",
+    "last_step_with_data",
+    "locate_rows",
+    "rows_total",
+]
 
 ReadOrder = Callable[[int, int], npt.NDArray[np.int64]]
 """``(start, count)`` -> entries of the published index file; fewer where the file ends."""
-ChunkRows = Mapping[str, int | None]
-"""Rows of each chunk by name; None where nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +44,6 @@ class RowRef:
     position: int
     chunk: str
     row: int
-
-
-@dataclass(frozen=True)
-class SpanOfChunk:
-    """Steps in which a chunk was read, both ends included."""
-
-    chunk: str
-    first_step: int
-    last_step: int
 
 
 def locate_rows(  # noqa: PLR0913 - the whole question in one call
@@ -108,21 +109,6 @@ def last_step_with_data(
     return order.first_step - 1 + max(available - order.start, 0) // rows_per_step
 
 
-def chunk_spans(order: OrderEntry, rows_per_step: int | None, chunk_rows: ChunkRows) -> list[SpanOfChunk]:
-    """Steps in which each listed chunk was read, as far as chunks can be told apart.
-
-    Where rows of all chunks are mixed (index, permutation, unknown) or row counts are missing, a chunk's span is
-    the whole interval it may have been read in. A chunk that is listed but never reached has no span.
-    """
-    if order.per_chunk and order.steps_per_chunk:
-        steps = [order.steps_per_chunk] * len(order.chunks)
-        skipped = order.start // rows_per_step if rows_per_step else 0
-        return _spans_of_steps(order, steps, skipped)
-    if rows_per_step and not order.per_chunk and (order.kind == "sequential" or _known_to_the_chunk(order)):
-        return _spans_of_rows(order, rows_per_step, chunk_rows)
-    return [SpanOfChunk(name, order.first_step, order.last_step) for name in dict.fromkeys(order.chunks)]
-
-
 def explain_order(order: OrderEntry | None) -> str:
     """One sentence for people: what the confidence rests on."""
     if order is None:
@@ -147,10 +133,6 @@ def _described(order: OrderEntry) -> str:
         draw = f", draw {order.draw}" if order.draw else ""
         return f"{each} shuffled by {order.rng} with {seed}{draw}"
     return f"{each} read one after another as they lie in the files"
-
-
-def _known_to_the_chunk(order: OrderEntry) -> bool:
-    return order.kind == "unknown" and order.confidence == "chunk"
 
 
 def _refuse_unnamed(order: OrderEntry, step: int) -> None:
@@ -296,36 +278,6 @@ def _last_per_chunk(order: OrderEntry, rows_per_step: int, chunk_rows: ChunkRows
             break
         whole += read
     return order.first_step - 1 + max(whole - order.start, 0) // rows_per_step
-
-
-def _spans_of_steps(order: OrderEntry, steps: list[int], skipped: int) -> list[SpanOfChunk]:
-    spans, begin = [], order.first_step - skipped
-    for name, length in zip(order.chunks, steps, strict=True):
-        first, last = max(begin, order.first_step), min(begin + length - 1, order.last_step)
-        if first <= last:
-            spans.append(SpanOfChunk(name, first, last))
-        begin += length
-    return spans
-
-
-def _spans_of_rows(order: OrderEntry, rows_per_step: int, chunk_rows: ChunkRows) -> list[SpanOfChunk]:
-    spans: list[SpanOfChunk] = []
-    begin = 0
-    for k, name in enumerate(order.chunks):
-        rows = chunk_rows.get(name)
-        if rows is None:
-            # From here on chunks cannot be told apart: each may reach to the end of the interval.
-            first = order.first_step + max(begin - order.start, 0) // rows_per_step
-            rest = dict.fromkeys(order.chunks[k:])
-            return spans + [SpanOfChunk(c, first, order.last_step) for c in rest if first <= order.last_step]
-        end = begin + rows
-        if rows and end > order.start:
-            first = order.first_step + max(begin - order.start, 0) // rows_per_step
-            last = min(order.first_step + (end - 1 - order.start) // rows_per_step, order.last_step)
-            if first <= last:
-                spans.append(SpanOfChunk(name, first, last))
-        begin = end
-    return spans
 
 
 def _past_the_end(order: OrderEntry, step: int, position: int, available: int) -> OrderUnknown:

@@ -12,7 +12,7 @@ from portal.manifest.expand import ChunkEntry
 from portal.tokens.readers.arrow_messages import BATCH, SCHEMA, Message, decoded_bytes, walk_messages
 from portal.tokens.readers.rows import ReadableFile, ReadOptions, Tally
 from portal.tokens.readers.source import FileBytes
-from portal.tokens.readers.tables import MAX_GROUP, Group, GroupedReader, Table, token_column
+from portal.tokens.readers.tables import MAX_GROUP, Group, GroupedReader, Table, token_column, wanted_columns
 
 
 class ArrowReader(GroupedReader):
@@ -50,8 +50,10 @@ class ArrowReader(GroupedReader):
             if decoded > MAX_GROUP:
                 raise _too_large(group, decoded)
             batch = pa.ipc.read_record_batch(pa.ipc.read_message(message), schema)
-            batch.validate()
-        except (pa.ArrowException, OSError, struct.error) as error:
+            batch = batch.select(wanted_columns(schema, group.column))
+            # Offsets that point outside a damaged batch would end the process, not raise.
+            batch.validate(full=True)
+        except (pa.ArrowException, OSError, ValueError, struct.error) as error:
             raise DataFault(f"record batch {group.number} of {group.path} cannot be read ({error}).", REMEDY) from None
         return batch
 

@@ -19,6 +19,10 @@ PLANES = 3
 MAX_HDF5_CHUNK = 256 << 20
 """Decompressed bytes of one HDF5 chunk, which is read whole for any row inside it."""
 
+BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
+"""What the library raises for damaged files, depending on where the damage lies."""
+REMEDY = "The file is damaged or cut short: fetch it again."
+
 
 class Hdf5Reader(RowReader):
     """Rows of one or more HDF5 files."""
@@ -26,11 +30,9 @@ class Hdf5Reader(RowReader):
     def __init__(self, chunk: ChunkEntry, files: Sequence[ReadableFile], options: ReadOptions) -> None:
         super().__init__(chunk, options.vocabulary)
         self._sources = [FileBytes.of(file, self.tally) for file in files]
-        self._files = [_open(source) for source in self._sources]
-        self._sets = [
-            _dataset(file, chunk.column or DATASET, source.path)
-            for file, source in zip(self._files, self._sources, strict=True)
-        ]
+        opened = [_open(source, chunk.column or DATASET) for source in self._sources]
+        self._files = [file for file, _ in opened]
+        self._sets = [data for _, data in opened]
         self._places = FileRows([len(data) for data in self._sets])
         self.rows = self._places.total
         # The library holds one lock for all files; taking ours first keeps a row's two calls together.
@@ -40,9 +42,9 @@ class Hdf5Reader(RowReader):
         """Row counts, here and in the files' own ``n_examples``."""
         found = super().check()
         for file, data, source in zip(self._files, self._sets, self._sources, strict=True):
-            said = file.attrs.get("n_examples")
-            if said is not None and np.ndim(said) == 0 and int(said) != len(data):
-                found.append(f"{source.path}: n_examples says {int(said):,}, {data.name} holds {len(data):,} rows")
+            said = _said(file)
+            if said is not None and said != len(data):
+                found.append(f"{source.path}: n_examples says {said:,}, {data.name} holds {len(data):,} rows")
         return found
 
     def close(self) -> None:
@@ -62,20 +64,29 @@ class Hdf5Reader(RowReader):
         try:
             offset, length = _stored(data, place.row)
             values = data[place.row]
-        except (OSError, RuntimeError) as error:
-            remedy = "The file is damaged or cut short: fetch it again."
-            return RowFault(row, f"row {place.row:,} of {path} cannot be read ({error})", remedy, path, offset)
+        except BROKEN as error:
+            return RowFault(row, f"row {place.row:,} of {path} cannot be read ({error})", REMEDY, path, offset)
         if values.ndim == 1:
             return self.accept(Row(row, widen(values), None, path, offset, length, {}))
         extra = {"loss_mask": values[1], "labels": values[2]}
         return self.accept(Row(row, widen(values[0]), None, path, offset, length, extra))
 
 
-def _open(source: FileBytes) -> h5py.File:
+def _open(source: FileBytes, name: str) -> tuple[h5py.File, h5py.Dataset]:
     try:
-        return h5py.File(source.as_file(), "r")
-    except (OSError, RuntimeError) as error:
-        raise DataFault(f"{source.path} is not a readable HDF5 file ({error}).", "Fetch it again.") from None
+        file = h5py.File(source.as_file(), "r")
+        return file, _dataset(file, name, source.path)
+    except BROKEN as error:
+        raise DataFault(f"{source.path} is not a readable HDF5 file ({error}).", REMEDY) from None
+
+
+def _said(file: h5py.File) -> int | None:
+    """How many rows the file itself announces."""
+    try:
+        said = file.attrs.get("n_examples")
+        return None if said is None or np.ndim(said) else int(said)
+    except BROKEN:
+        return None
 
 
 def _dataset(file: h5py.File, name: str, path: str) -> h5py.Dataset:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
+import ast
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from portal.errors import DataFault
 from portal.tokens.readers.source import FileBytes
@@ -23,7 +23,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 """The manifest's names; all little-endian."""
 
 MAGIC = b"\x93NUMPY"
-MAX_HEADER = 64 << 10
+MAX_HEADER = 10_000
 """Bytes of an NPY header; numpy itself writes 118."""
 
 
@@ -38,7 +38,7 @@ class NpyHeader:
     @property
     def numbers(self) -> int:
         """How many numbers follow."""
-        return int(np.prod(self.shape, dtype=np.int64)) if self.shape else 1
+        return math.prod(self.shape)
 
 
 def has_npy_magic(source: FileBytes) -> bool:
@@ -47,20 +47,21 @@ def has_npy_magic(source: FileBytes) -> bool:
 
 
 def read_npy_header(source: FileBytes) -> NpyHeader:
-    """Read the header of a file that has the magic (NumPy NEP 1, versions 1.0 and 2.0).
+    """Read the header of a file that has the magic (NumPy NEP 1).
 
     Raises DataFault when it is broken, in Fortran order, or holds anything but integers.
     """
     try:
         prefix = source.read(0, 12)
-        wide = prefix[6] == 2
-        length = int.from_bytes(prefix[8 : 12 if wide else 10], "little") + (12 if wide else 10)
-        if prefix[6] not in (1, 2) or length > MAX_HEADER:
-            raise ValueError(f"version {prefix[6]}, {length} bytes")
-        text = io.BytesIO(source.read(8, length - 8))
-        parse = np.lib.format.read_array_header_2_0 if wide else np.lib.format.read_array_header_1_0
-        shape, fortran, dtype = parse(text)
-    except (ValueError, DataFault) as error:
+        width = 2 if prefix[6] == 1 else 4
+        length = 8 + width + int.from_bytes(prefix[8 : 8 + width], "little")
+        if length > MAX_HEADER:
+            raise ValueError(f"it would be {length:,} bytes long")
+        described = ast.literal_eval(source.read(8 + width, length - 8 - width).decode("latin-1"))
+        shape, dtype, fortran = tuple(described["shape"]), np.dtype(described["descr"]), described["fortran_order"]
+        if not all(type(number) is int and number >= 0 for number in shape):
+            raise ValueError(f"shape {shape}")
+    except (ValueError, SyntaxError, TypeError, KeyError, MemoryError, RecursionError, DataFault) as error:
         raise DataFault(
             f"{source.path} begins like an NPY file but its header cannot be read ({error}).",
             "Write it again with numpy.save, or declare `header: none` for a raw file without the magic.",
@@ -70,9 +71,4 @@ def read_npy_header(source: FileBytes) -> NpyHeader:
             f"{source.path} is an NPY file of {dtype} in shape {shape}{' (Fortran order)' if fortran else ''}.",
             "Token ids are integers in one or two dimensions, row by row: write the file again in that form.",
         )
-    return NpyHeader(dtype, tuple(shape), length)
-
-
-def as_numbers(raw: bytes | memoryview, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """Bytes as numbers, uncopied."""
-    return np.frombuffer(raw, dtype=dtype)
+    return NpyHeader(dtype, shape, length)

@@ -47,7 +47,9 @@ class ParquetReader(GroupedReader):
             )
         try:
             columns = wanted_columns(file.schema_arrow, group.column)
-            return file.read_row_group(group.number, columns=columns, use_threads=False)
+            table = file.read_row_group(group.number, columns=columns, use_threads=False)
+            table.validate(full=True)
+            return table
         except (pa.ArrowException, OSError) as error:
             raise DataFault(f"row group {group.number} of {group.path} cannot be read ({error}).", REMEDY) from None
 

@@ -5,6 +5,7 @@ Both formats read a group of rows (a row group, a record batch) as one; a row's 
 
 from __future__ import annotations
 
+import threading
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -47,10 +48,12 @@ class GroupedReader(RowReader):
         self._places = FileRows([group.rows for group in groups])
         self.rows = self._places.total
         self._kept: OrderedDict[int, Table] = OrderedDict()
+        self._turn = threading.Lock()
 
     def close(self) -> None:
         """Forget what is kept."""
-        self._kept.clear()
+        with self._turn:
+            self._kept.clear()
 
     @abstractmethod
     def _load(self, number: int) -> Table:
@@ -83,13 +86,14 @@ class GroupedReader(RowReader):
         return self.accept(Row(row, ids, _source(table, index), group.path, group.offset, group.length, extra))
 
     def _table(self, number: int) -> Table:
-        kept = self._kept.get(number)
-        if kept is None:
-            kept = self._load(number)
-            self._kept[number] = kept
-            while len(self._kept) > 1 and sum(table.nbytes for table in list(self._kept.values())) > KEPT_BYTES:
-                self._kept.popitem(last=False)
-        return kept
+        # The libraries' files have one position: one thread at a time reads a group.
+        with self._turn:
+            kept = self._kept.get(number)
+            if kept is None:
+                kept = self._kept[number] = self._load(number)
+                while len(self._kept) > 1 and sum(table.nbytes for table in self._kept.values()) > KEPT_BYTES:
+                    self._kept.popitem(last=False)
+            return kept
 
 
 def token_column(schema: pa.Schema, declared: str | None, path: str) -> str:
