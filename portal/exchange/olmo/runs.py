@@ -156,7 +156,6 @@ RUNS: dict[str, Run] = {
             "OLMo-1B.csv",
             "OLMoForCausalLM",
             config="configs/official-0724/OLMo-1B.yaml",
-            cadence=1000,
             segments=frozenset({"w1r5xfzt", "g4g72enr"}),
         ),
         Run(
