@@ -154,6 +154,13 @@ def order(**changes: Any) -> dict[str, Any]:
     return {"first_step": 1, "last_step": 100, "chunks": ["a"], "kind": "sequential"} | changes
 
 
+def test_an_index_file_may_name_rows_again() -> None:
+    rule = order(kind="index", file={"path": "order.u32"}, dtype="u32")
+    whole = [scanned_file("order.u32", role="index", size=400 * 4)]
+    manifest = {"training": TRAINING, "data": {"chunks": [chunk("a", 100)], "order": [rule]}}
+    assert find_order_faults(scan_input_of(manifest, other_files=whole)) == []
+
+
 def test_an_order_that_needs_more_rows_than_its_chunks_hold_is_an_error() -> None:
     findings = find_order_faults(
         scan_input_of({"training": TRAINING, "data": {"chunks": [chunk("a", 399)], "order": [order()]}})
