@@ -1,0 +1,227 @@
+"""One method per question of the JSON API; errors arrive as the errors the portal raised."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, urljoin
+
+import httpx
+
+from portal import errors
+from portal.errors import PortalError, Unavailable, UsageError
+
+TRIES = 4
+FIRST_WAIT = 0.2
+"""Seconds before the first repetition; each further one waits twice as long."""
+WORTH_REPEATING = {429, 502, 504}
+
+Json = dict[str, Any]
+
+
+class Portal:
+    """A portal at ``url``.
+
+    Answers are the JSON of the API as dictionaries. What the portal refuses is raised as the
+    PortalError of the same code, with its remedy; a portal that does not answer is Unavailable.
+    GETs are repeated a few times where that can help.
+    """
+
+    def __init__(
+        self, url: str, token: str | None = None, transport: httpx.BaseTransport | None = None, timeout: float = 60.0
+    ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise UsageError(f"{url!r} is no address of a portal.", "It begins with http:// or https://.")
+        headers = {"Accept-Encoding": "gzip, identity", "User-Agent": "llm360-portal"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(headers=headers, transport=transport, timeout=timeout, follow_redirects=False)
+        # Other hosts (the Hub, a bucket) never see this portal's token.
+        self._elsewhere = httpx.Client(headers={"User-Agent": "llm360-portal"}, timeout=timeout, follow_redirects=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+        self._elsewhere.close()
+
+    def runs(self) -> Iterator[Json]:
+        """Every run."""
+        return self._items("/runs")
+
+    def run(self, run: str) -> Json:
+        """One run's head: summary, stages, model, licences."""
+        return self._get(_run(run))
+
+    def timeline(self, run: str) -> Json:
+        """All lanes of a run by step."""
+        return self._get(f"{_run(run)}/timeline")
+
+    def checkpoints(self, run: str) -> Iterator[Json]:
+        """Every checkpoint of a run, by step."""
+        return self._items(f"{_run(run)}/checkpoints")
+
+    def checkpoint(self, run: str, step: int | str) -> Json:
+        """One checkpoint by step or label, with its files."""
+        return self._get(f"{_run(run)}/checkpoints/{_part(step)}")
+
+    def chunks(self, run: str) -> Iterator[Json]:
+        """Every chunk of a run."""
+        return self._items(f"{_run(run)}/chunks")
+
+    def chunk(self, run: str, chunk: str) -> Json:
+        """One chunk with its files and the steps that read it."""
+        return self._get(f"{_run(run)}/chunks/{_part(chunk)}")
+
+    def step(self, run: str, step: int | str) -> Json:
+        """Everything that lies at a step."""
+        return self._get(f"{_run(run)}/steps/{_part(step)}")
+
+    def pair(self, run: str, step: int | str, data: str = "next", steps: int | None = None) -> Json:
+        """The pair at a step; ``data`` is next, previous or batch."""
+        return self._get(f"{_run(run)}/steps/{_part(step)}/pair", data=data, steps=steps)
+
+    def tokens(self, run: str, step: int | str, first: int = 0, count: int = 20, text: bool = True) -> Json:
+        """Rows ``first`` to ``first + count`` of the batch of a step."""
+        asked = {"first": first, "count": count, "text": "true" if text else "false"}
+        return self._get(f"{_run(run)}/steps/{_part(step)}/tokens", **asked)
+
+    def series(self, run: str) -> Iterator[Json]:
+        """Definitions of all metric series."""
+        return self._items(f"{_run(run)}/metrics")
+
+    def metrics(self, run: str, series: list[str], **asked: Any) -> Json:
+        """Numbers of series; ``asked`` are x, first, last, buckets."""
+        return self._get(f"{_run(run)}/metrics/data", series=",".join(series), **asked)
+
+    def configs(self, run: str) -> Iterator[Json]:
+        """Configs by first step."""
+        return self._items(f"{_run(run)}/configs")
+
+    def events(self, run: str) -> Iterator[Json]:
+        """Events by step."""
+        return self._items(f"{_run(run)}/events")
+
+    def findings(self, run: str) -> Iterator[Json]:
+        """What the portal found out itself."""
+        return self._items(f"{_run(run)}/findings")
+
+    def evaluations(self, run: str) -> Iterator[Json]:
+        """Evaluation results by step."""
+        return self._items(f"{_run(run)}/evaluations")
+
+    def lineage(self, run: str) -> Json:
+        """Parents and children of a run."""
+        return self._get(f"{_run(run)}/lineage")
+
+    @contextmanager
+    def open_batch(self, run: str, step: int | str, format: str) -> Iterator[httpx.Response]:
+        """The whole batch of a step as a streamed file: npy, parquet or jsonl."""
+        with self.open_url(f"{self.url}/api/v1{_run(run)}/steps/{_part(step)}/tokens?format={_part(format)}") as answer:
+            yield answer
+
+    @contextmanager
+    def open_url(
+        self, url: str, headers: dict[str, str] | None = None, method: str = "GET"
+    ) -> Iterator[httpx.Response]:
+        """A streamed answer from this portal or from where it points; refused ones are raised.
+
+        Redirects to other hosts are followed without this portal's token.
+        """
+        address = urljoin(f"{self.url}/", url)
+        asked = {"Accept-Encoding": "identity", **(headers or {})}
+        client = self._http if self._is_here(address) else self._elsewhere
+        try:
+            with client.stream(method, address, headers=asked) as answer:
+                if answer.is_redirect and client is self._http:
+                    target = urljoin(address, answer.headers.get("location", ""))
+                    with self.open_url(target, headers, method) as final:
+                        yield final
+                    return
+                if answer.status_code >= 400:
+                    answer.read()
+                    raise _error(answer)
+                yield answer
+        except httpx.HTTPError as error:
+            raise Unavailable(f"{address} does not answer: {error}.", "Check the address and the network.") from None
+
+    def _is_here(self, address: str) -> bool:
+        return address == self.url or address.startswith(f"{self.url}/")
+
+    def _items(self, path: str) -> Iterator[Json]:
+        cursor: str | None = None
+        while True:
+            page = self._get(path, cursor=cursor, limit=500)
+            yield from page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                return
+
+    def _get(self, path: str, **asked: Any) -> Json:
+        answer = self._ask(f"{self.url}/api/v1{path}", {k: v for k, v in asked.items() if v is not None})
+        found = answer.json()
+        if not isinstance(found, dict):
+            raise Unavailable(f"{answer.url} did not answer as a portal does.", "Check the address.")
+        return found
+
+    def _ask(self, address: str, asked: dict[str, Any]) -> httpx.Response:
+        for attempt in range(TRIES):
+            last = attempt == TRIES - 1
+            try:
+                answer = self._http.get(address, params=asked)
+            except httpx.HTTPError as error:
+                if last:
+                    raise Unavailable(f"{self.url} does not answer: {error}.", "Is the portal running there?") from None
+            else:
+                if answer.status_code < 400:
+                    return answer
+                if last or answer.status_code not in WORTH_REPEATING:
+                    raise _error(answer)
+            time.sleep(FIRST_WAIT * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _error(answer: httpx.Response) -> PortalError:
+    """The portal's own error again, from its problem+json; any other answer is Unavailable."""
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict) or "detail" not in problem:
+        return Unavailable(f"{answer.url} answered {answer.status_code}.", "Is this the address of a portal?")
+    known = ("type", "title", "status", "detail", "code", "remedy", "instance")
+    kind = _KINDS.get(str(problem.get("code")), PortalError)
+    extra = {k: v for k, v in problem.items() if k not in known}
+    return kind(str(problem["detail"]), str(problem.get("remedy", "")), **extra)
+
+
+def _kinds(parent: type[PortalError]) -> Iterator[tuple[str, type[PortalError]]]:
+    yield parent.code, parent
+    for child in parent.__subclasses__():
+        if child is not errors.ManifestRefused:  # made of faults, never of an answer
+            yield from _kinds(child)
+
+
+_KINDS = dict(_kinds(PortalError))
+
+
+def _run(run: str) -> str:
+    org, slash, name = run.partition("/")
+    if not (org and slash and name) or "/" in name:
+        raise UsageError(f"{run!r} is no run.", "A run is named org/name, e.g. llm360/amber.")
+    return f"/runs/{_part(org)}/{_part(name)}"
+
+
+def _part(value: int | str) -> str:
+    return quote(str(value), safe="")
