@@ -5,7 +5,7 @@ Layout (little-endian, every array on a multiple of 8 bytes)::
     "PORTALM1" · u32 length and u32 crc32 of the header · header (JSON) · padding
     steps i64[n]                                                    shared by the series
     per series: values f64[n] · min max mean last f64[c] · argmin argmax u32[c]
-                nan u32[..] · +inf u32[..] · -inf u32[..]           places of non-finite points
+                odd u32[m] · kinds u8[m]            places and kinds of the points that are not finite
 
 ``c`` counts the blocks of all levels (``levels.py``), finest level first. The file is written
 once, whole, and then only memory-mapped.
@@ -37,6 +37,7 @@ OPEN_GROUPS = 256
 """Groups kept mapped; a mapping costs address space, not memory."""
 
 Array = npt.NDArray[Any]
+Kinds = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,10 @@ class PackedSeries:
     last: Floats
     argmin: Places
     argmax: Places
-    nan: Places
-    positive_inf: Places
-    negative_inf: Places
+    odd: Places
+    """Places of the points that are not finite, ascending."""
+    kinds: Kinds
+    """What each is: 0 NaN, 1 +inf, 2 -inf."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +77,16 @@ def write_group(path: Path, steps: Ints, columns: Iterable[Floats]) -> list[tupl
             f"A series has {len(steps)} points; {MAX_POINTS} is the most one can have.", "Split it by stage."
         )
     columns = list(columns)
-    specials = [_places(values) for values in columns]
-    header = _header(len(steps), [[len(p) for p in places] for places in specials])
+    specials = [_odd(values) for values in columns]
+    header = _header(len(steps), [len(odd) for odd, _ in specials])
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(header)
             _write(file, steps.astype("<i8", copy=False))
-            for values, places in zip(columns, specials, strict=True):
-                for array in _series_arrays(values, places):
+            for values, special in zip(columns, specials, strict=True):
+                for array in (*_series_arrays(values), *special):
                     _write(file, array)
             file.flush()
             os.fsync(file.fileno())
@@ -93,7 +95,7 @@ def write_group(path: Path, steps: Ints, columns: Iterable[Floats]) -> list[tupl
         os.unlink(temporary)
         raise
     _sync_folder(path.parent)
-    return [(len(nan), len(above) + len(below)) for nan, above, below in specials]
+    return [(int((kinds == 0).sum()), int((kinds != 0).sum())) for _, kinds in specials]
 
 
 def open_group(path: str) -> PackedGroup:
@@ -141,27 +143,33 @@ def _views(mapped: mmap.mmap, header: dict[str, Any], offset: int) -> PackedGrou
         return array
 
     steps = take("<i8", points)
+    # Arguments are evaluated as written: in the order of the file.
     series = tuple(
         PackedSeries(
-            take("<f8", points),
-            *(take("<f8", blocks) for _ in range(4)),
-            *(take("<u4", blocks) for _ in range(2)),
-            *(take("<u4", count) for count in special),
+            values=take("<f8", points),
+            min=take("<f8", blocks),
+            max=take("<f8", blocks),
+            mean=take("<f8", blocks),
+            last=take("<f8", blocks),
+            argmin=take("<u4", blocks),
+            argmax=take("<u4", blocks),
+            odd=take("<u4", odd),
+            kinds=take("u1", odd),
         )
-        for special in header["series"]
+        for odd in header["series"]
     )
     starts = np.cumsum([0] + [count for _, count in sizes]).tolist()
     levels = tuple((block, count, start) for (block, count), start in zip(sizes, starts, strict=False))
     return PackedGroup(steps, levels, series)
 
 
-def _header(points: int, specials: list[list[int]]) -> bytes:
+def _header(points: int, odd: list[int]) -> bytes:
     """Header and padding; it states the size of the whole file, so that a truncated one is noticed."""
     blocks = sum(count for _, count in level_sizes(points))
     body = 8 * points
-    for special in specials:
-        body += 8 * points + 32 * blocks + 2 * _aligned(4 * blocks) + sum(_aligned(4 * count) for count in special)
-    document: dict[str, Any] = {"format": FORMAT, "points": points, "series": specials, "bytes": 0}
+    for count in odd:
+        body += 8 * points + 32 * blocks + 2 * _aligned(4 * blocks) + _aligned(4 * count) + _aligned(count)
+    document: dict[str, Any] = {"format": FORMAT, "points": points, "series": odd, "bytes": 0}
     size = 0
     while document["bytes"] != (size := _aligned(16 + len(orjson.dumps(document))) + body):
         document["bytes"] = size
@@ -170,7 +178,7 @@ def _header(points: int, specials: list[list[int]]) -> bytes:
     return start.ljust(_aligned(len(start)), b"\0")
 
 
-def _series_arrays(values: Floats, places: tuple[Places, Places, Places]) -> Iterator[Array]:
+def _series_arrays(values: Floats) -> Iterator[Array]:
     yield values.astype("<f8", copy=False)
     levels = build_levels(values)
     for name, dtype in (
@@ -183,14 +191,13 @@ def _series_arrays(values: Floats, places: tuple[Places, Places, Places]) -> Ite
     ):
         parts = [getattr(level, name) for level in levels]
         yield np.concatenate(parts).astype(dtype, copy=False) if parts else np.empty(0, dtype)
-    yield from places
 
 
-def _places(values: Floats) -> tuple[Places, Places, Places]:
-    """Places of NaN, +inf and -inf."""
+def _odd(values: Floats) -> tuple[Places, Kinds]:
+    """Places and kinds of the points that are not finite."""
     odd = np.flatnonzero(~np.isfinite(values)).astype("<u4")
     found = values[odd]
-    return odd[np.isnan(found)], odd[found == np.inf], odd[found == -np.inf]
+    return odd, np.select([np.isnan(found), found > 0], [0, 1], 2).astype(np.uint8)
 
 
 def _write(file: Any, array: Array) -> None:

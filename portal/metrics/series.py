@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from portal.errors import BadRequest, DataFault, FileMissing
-from portal.metrics.buckets import NONE, Buckets
+from portal.metrics.buckets import KINDS, NONE, Buckets
 from portal.metrics.levels import FIRST_BLOCK, Blocks, Floats, Ints, Places, summarise
-from portal.metrics.packed import PackedGroup, PackedSeries, open_group, write_group
+from portal.metrics.packed import Kinds, PackedGroup, PackedSeries, open_group, write_group
 
 _LOCATION = re.compile(r"^((?:[A-Za-z0-9@+=_-][A-Za-z0-9@+=._-]*/)+g\d+\.series)#(\d+)$")
-_NO_KINDS = np.empty(0, dtype=np.uint8)
 _FAR = 2**62
 """Beyond any step; larger requests are the same request."""
 
@@ -70,7 +68,6 @@ class Series:
         self._packed = group.series[index]
         self.steps: Ints = group.steps
         self.values: Floats = self._packed.values
-        self._clean = not any(p.size for p in (self._packed.nan, self._packed.positive_inf, self._packed.negative_inf))
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -136,7 +133,7 @@ class Series:
             positive_inf=above.astype(np.int64),
             negative_inf=below.astype(np.int64),
             nonfinite_steps=steps[~finite],
-            nonfinite_kinds=np.select([nan, above], [0, 1], 2).astype(np.uint8)[~finite],
+            nonfinite_kinds=self._odd(low, high)[1],
         )
 
     def _bucketed(self, low: int, high: int, block: int, blocks: Blocks) -> Buckets:
@@ -145,14 +142,12 @@ class Series:
         steps = self.steps
         min_step, max_step, finite = steps[blocks.argmin], steps[blocks.argmax], np.diff(edges)
         nan = above = below = inf = np.zeros(len(finite), dtype=np.int64)
-        odd_steps, odd_kinds = steps[:0], _NO_KINDS
-        if not self._clean:
-            packed = self._packed
-            nan, above, below = (_count(p, edges) for p in (packed.nan, packed.positive_inf, packed.negative_inf))
+        odd, kinds = self._odd(low, high)
+        if odd.size:
+            nan, above, below = _count_kinds(odd, kinds, edges)
             inf = above + below
             finite = finite - nan - inf
             min_step, max_step = np.where(finite, min_step, NONE), np.where(finite, max_step, NONE)
-            odd_steps, odd_kinds = self._nonfinite(low, high)
         return Buckets(
             raw=False,
             points=high - low,
@@ -169,8 +164,8 @@ class Series:
             inf=inf,
             positive_inf=above,
             negative_inf=below,
-            nonfinite_steps=odd_steps,
-            nonfinite_kinds=odd_kinds,
+            nonfinite_steps=steps[odd],
+            nonfinite_kinds=kinds,
         )
 
     def _from_level(self, low: int, high: int, block: int) -> Blocks:
@@ -186,13 +181,13 @@ class Series:
             parts.append(summarise(self.values[end * block : high], end * block, block))
         return parts[0] if len(parts) == 1 else _join(parts)
 
-    def _nonfinite(self, low: int, high: int) -> tuple[Ints, npt.NDArray[np.uint8]]:
-        packed = self._packed
-        cuts = [p[slice(*p.searchsorted((low, high)))] for p in (packed.nan, packed.positive_inf, packed.negative_inf)]
-        places = np.concatenate(cuts)
-        order = places.argsort(kind="stable")
-        kinds = np.repeat(np.arange(3, dtype=np.uint8), [len(cut) for cut in cuts])
-        return self.steps[places[order]], kinds[order]
+    def _odd(self, low: int, high: int) -> tuple[Places, Kinds]:
+        """Places and kinds of the points in the range that are not finite."""
+        odd, kinds = self._packed.odd, self._packed.kinds
+        if not odd.size:
+            return odd, kinds
+        cut = slice(*odd.searchsorted((low, high)))
+        return odd[cut], kinds[cut]
 
 
 def write_series(root: Path, release_key: str, series: list[SeriesData]) -> list[StoredSeries]:
@@ -283,9 +278,16 @@ def _block_size(low: int, high: int, buckets: int) -> int:
     return block
 
 
-def _count(places: Places, edges: Ints) -> Ints:
-    """How many places lie in each bucket."""
-    return np.diff(places.searchsorted(edges))
+def _count_kinds(odd: Places, kinds: Kinds, edges: Ints) -> list[Ints]:
+    """How many points of each kind lie in each bucket."""
+    bounds = odd.searchsorted(edges)
+    counts = []
+    for kind in range(len(KINDS)):
+        running = np.zeros(len(odd) + 1, dtype=np.int64)
+        (kinds == kind).cumsum(out=running[1:])
+        ends = running[bounds]
+        counts.append(ends[1:] - ends[:-1])
+    return counts
 
 
 def _slice(packed: PackedSeries, start: int, end: int) -> Blocks:
