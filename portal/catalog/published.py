@@ -75,14 +75,3 @@ def known_files(session: Session, release_id: int) -> dict[str, KnownFile]:
         .where(col(File.release_id) == release_id, col(FileLocation.uri).like("file://%"))
     )
     return {uri: KnownFile(*known) for uri, *known in session.execute(statement)}
-
-
-def is_recorded(session: Session, run: str, fingerprint: str) -> bool:
-    """Whether any version of a run has this fingerprint."""
-    org, _, name = run.partition("/")
-    statement = (
-        select(col(Release.id))
-        .join(Run, col(Run.id) == col(Release.run_id))
-        .where(col(Run.org) == org, col(Run.name) == name, col(Release.fingerprint) == fingerprint)
-    )
-    return session.execute(statement).first() is not None

@@ -100,6 +100,7 @@ def record_release(session: Session, record: ReleaseRecord) -> tuple[int, int] |
         return None
     newest = session.exec(select(func.max(Release.version)).where(Release.run_id == run_id)).one() or 0
     version = int(newest) + 1
+    _mark_replaced(session, run_id, current, record)
     release_id = _insert_keyed(session, Release, [release_row(record, run_id, version)])[0]
     files = _record_artifacts(session, release_id, record)
     _record_order(session, release_id, record)
@@ -182,6 +183,21 @@ def finding_key(finding: FoundFinding) -> str:
     """Stable id of a finding within its run: its code and a digest of what it is about."""
     about = f"{finding.code}\0{finding.step}\0{finding.subject}"
     return f"{finding.code}-{hashlib.sha256(about.encode('utf-8', 'backslashreplace')).hexdigest()[:12]}"
+
+
+def _mark_replaced(session: Session, run_id: int, version: int, record: ReleaseRecord) -> None:
+    """Files of the version before whose bytes are no longer at their place."""
+    now = {f.uri: f.sha256 for f in record.all_files}
+    statement = (
+        select(FileLocation.id, FileLocation.uri, File.sha256)
+        .join(File, col(File.id) == FileLocation.file_id)
+        .join(Release, col(Release.id) == File.release_id)
+        .where(Release.run_id == run_id, Release.version == version, FileLocation.state == "verified")
+    )
+    replaced = {
+        key: "changed" for key, uri, sha256 in session.exec(statement) if now.get(uri, sha256) != sha256 and key
+    }
+    record_location_states(session, replaced)
 
 
 def _record_artifacts(session: Session, release_id: int, record: ReleaseRecord) -> dict[str, int]:

@@ -21,7 +21,7 @@ from portal.settings import Settings
 from portal.storage import LocalStore
 from portal.storage.local import uri_of
 from portal.tokens.orders import SpanOfChunk, chunk_spans
-from portal.tokens.readers import ReadableFile, open_reader
+from portal.tokens.readers import ReadableFile, index_path, open_reader
 
 
 def assemble_release(
@@ -32,7 +32,11 @@ def assemble_release(
     stored: Sequence[StoredSeries],
     settings: Settings,
 ) -> ReleaseRecord:
-    """The release as the catalog's write door takes it. Chunks without declared rows are counted here."""
+    """The release as the catalog's write door takes it.
+
+    Chunks without declared rows are counted here, and indexes that are still missing are built, so that
+    neither happens inside the transaction.
+    """
     indexes = settings.data / "store" / "indexes"
     chunks = [_chunk(entry, [digested.recorded(f) for f in files], manifest, indexes) for entry, files in found.chunks]
     rows = {entry.name: entry.rows for entry, _ in chunks}
@@ -69,7 +73,10 @@ def fingerprint_of(manifest: Manifest, found: Discovery, digested: Digested) -> 
 def _chunk(
     entry: ChunkEntry, files: list[RecordedFile], manifest: Manifest, indexes: Path
 ) -> tuple[ChunkEntry, list[RecordedFile]]:
-    if entry.rows is not None or not files or not all(f.uri.startswith("file://") for f in files):
+    if not files or not all(f.uri.startswith("file://") for f in files):
+        return entry, files
+    indexed = all((index_path(indexes, f.sha256 or "")).exists() for f in files)
+    if entry.rows is not None and (entry.format != "jsonl" or indexed):
         return entry, files
     readable = [ReadableFile(f.path, f.uri, f.size, f.sha256, LocalStore()) for f in files]
     try:
@@ -77,7 +84,7 @@ def _chunk(
     except PortalError:
         # The scan says what is wrong with it; the rest of the run is published all the same.
         return entry, files
-    rows = reader.rows
+    rows = entry.rows if entry.rows is not None else reader.rows
     reader.close()
     tokens = entry.tokens if entry.tokens is not None else rows * entry.row_length if entry.row_length else None
     return replace(entry, rows=rows, tokens=tokens), files

@@ -99,6 +99,10 @@ def hash_waiting(
         if isinstance(digest, PortalError):
             digested.faults.append(Fault(file.where, f"{file.path}: {digest.message.rstrip('.')}", digest.remedy))
             continue
+        if (digest.size, digest.modified_ns) != (file.size, file.modified_ns):
+            what = f"{file.path} changed while the run was published"
+            digested.faults.append(Fault(file.where, what, "Publish when nothing writes to it any more."))
+            continue
         if job.key in lines:
             save_index(index_path(to.indexes, digest.sha256), lines[job.key].finish())
         # The index comes first: a file in the journal is never read again.

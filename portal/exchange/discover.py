@@ -53,10 +53,13 @@ def discover(manifest: Manifest, root: Path) -> Discovery:
     for chunk in chunks_of(manifest):
         files = [places.find(f, f.role or "data", _where(chunk.where, chunk.name)) for f in chunk.files]
         found.chunks.append((chunk, [f for f in files if f]))
-    found.metrics = [(m, places.glob(m.file, "metrics", f"metrics[{k}].file")) for k, m in enumerate(manifest.metrics)]
-    found.metrics = [(m, [replace(f, sha256=m.sha256) for f in files]) for m, files in found.metrics]
+    found.metrics = [
+        (m, places.glob(FileEntry(m.file, m.size, m.sha256), "metrics", f"metrics[{k}].file"))
+        for k, m in enumerate(manifest.metrics)
+    ]
     found.evaluations = [
-        (e, places.glob(e.file, "evaluation", f"evaluations[{k}].file")) for k, e in enumerate(manifest.evaluations)
+        (e, places.glob(FileEntry(e.file), "evaluation", f"evaluations[{k}].file"))
+        for k, e in enumerate(manifest.evaluations)
     ]
     found.configs = [
         (c, places.find(FileEntry(c.file), "config", f"configs[{k}].file") if c.file else None)

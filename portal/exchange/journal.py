@@ -8,7 +8,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import orjson
@@ -71,26 +71,29 @@ def one_publisher(folder: Path, run: str) -> Iterator[None]:
     The lock is the kernel's, so it goes with a killed process.
     """
     path = folder / run / "lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = _lock(path)
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
+        with suppress(OSError):
+            # Empty unless a journal is left for the next try.
+            path.parent.rmdir()
+            path.parent.parent.rmdir()
         os.close(descriptor)
 
 
 def _lock(path: Path) -> int:
     while True:
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        try:
-            if os.fstat(descriptor).st_ino == path.stat().st_ino:
-                return descriptor
-        except FileNotFoundError:
-            pass
-        # The holder before us has removed the file: lock the one that is there now.
-        os.close(descriptor)
+        # The holder before us removes file and folder when it is done: lock those that are there now.
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with suppress(FileNotFoundError):
+                if os.fstat(descriptor).st_ino == path.stat().st_ino:
+                    return descriptor
+            os.close(descriptor)
 
 
 def _read(line: bytes) -> tuple[str, FileDigest] | None:

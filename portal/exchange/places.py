@@ -97,13 +97,22 @@ class Places:
             for s in stored
         ]
 
-    def glob(self, pattern: str, role: str, where: str) -> list[FoundFile]:
-        """The files a pattern names, by path; a pattern that matches nothing is a fault."""
+    def glob(self, entry: FileEntry, role: str, where: str) -> list[FoundFile]:
+        """The files a pattern names, by path; a pattern that matches nothing is a fault.
+
+        A name without wildcards is one file; size and sha256 are compared for it alone.
+        """
+        pattern = entry.path
         if is_remote(pattern) or not any(c in pattern for c in "*?["):
-            found = self.find(FileEntry(pattern), role, where)
+            found = self.find(entry, role, where)
             return [found] if found else []
         paths = sorted(p.relative_to(self.root).as_posix() for p in self.root.glob(pattern) if p.is_file())
-        if not paths:
+        odd = [path for path in paths if not _is_text(path)]
+        for path in odd:
+            shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+            self.faults.append(Fault(where, f"{shown} has a name that is not UTF-8", "Rename the file."))
+        paths = [path for path in paths if path not in odd]
+        if not paths and not odd:
             self.faults.append(
                 Fault(where, f"no file matches {pattern}", "Put the files there, or correct the pattern.")
             )
@@ -119,3 +128,7 @@ class Places:
         plain = self.root / place
         # Both readings are in use: paths below the checkpoint's location, and below the manifest.
         return plain if location and not below.exists() and plain.exists() else below
+
+
+def _is_text(name: str) -> bool:
+    return not any("\ud800" <= c <= "\udfff" for c in name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from portal.catalog.answers import FoundFinding
-from portal.catalog.published import KnownFile, Published, find_published, is_recorded, known_files
+from portal.catalog.published import KnownFile, Published, find_published, known_files
 from portal.catalog.record import record_findings, record_release, record_verified, recording
 from portal.catalog.recorded import ReleaseRecord
 from portal.database import Engine, open_session
@@ -180,14 +180,14 @@ def _keep(job: _Publication, journal: Journal, started: float) -> PublishReport:
 def _record(job: _Publication, fingerprint: str, numbers: Numbers) -> tuple[int, list[FoundFinding]]:
     root = job.settings.data / "store" / "metrics"
     key = f"{job.manifest.run}/{fingerprint[:20]}"
+    # An earlier version of the same content may own the folder already; then its numbers are the same.
+    existed = (root / key).exists()
     try:
         stored = write_series(root, key, numbers.series)
         record = assemble_release(job.manifest, job.found, job.digested, numbers, stored, job.settings)
         return _commit(job, record, numbers)
     except BaseException:
-        with open_session(job.engine) as session:
-            recorded = is_recorded(session, job.manifest.run, fingerprint)
-        if not recorded:
+        if not existed:
             shutil.rmtree(root / key, ignore_errors=True)
         raise
 

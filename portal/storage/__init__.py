@@ -13,7 +13,7 @@ from portal.storage.store import Store, StoredFile
 __all__ = ["LocalStore", "Store", "StoredFile", "open_store"]
 
 
-def open_store(uri: str, settings: Settings) -> Store:
+def open_store(uri: str, settings: Settings) -> Store:  # noqa: ARG001 - stores elsewhere need their settings
     """The store that holds ``uri``.
 
     Raises Unavailable for a scheme whose bytes this portal cannot read itself.

@@ -112,11 +112,17 @@ def hash_files(
             progress(count)
 
     waiting = sorted(jobs, key=lambda job: job.size)
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="hash") as pool:
+    width = workers or usable_cores()
+    with ThreadPoolExecutor(width, thread_name_prefix="hash") as pool:
         try:
-            yield from _run(pool, workers or os.cpu_count() or 1, waiting, passed)
+            yield from _run(pool, width, waiting, passed)
         finally:
             stop.set()
+
+
+def usable_cores() -> int:
+    """Cores this process may run on, which in a container can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Stopped(Exception):
