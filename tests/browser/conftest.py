@@ -1,0 +1,96 @@
+"""Chromium, a portal served on the loopback, and every message the browser complains with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize
+
+from portal.database import create_database_engine
+from portal.settings import Settings
+from portal.web.app import create_app
+from tests.browser.releases import hostile_run, long_run
+from tests.builders import small_run
+from tests.conftest import missing
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+]  # fmt: skip
+
+
+@dataclass
+class Watched:
+    """A page and what the browser said against it."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+    def open(self, path: str) -> Page:
+        """Load a page and wait until what it fetches is there."""
+        self.page.goto(path)
+        self.page.wait_for_load_state("networkidle")
+        return self.page
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        missing("Chromium", "apt-get install -y --no-install-recommends chromium (or set CHROMIUM to its path)")
+    return browser_type_launch_args | {"executable_path": chromium, "args": FLAGS}
+
+
+@pytest.fixture(scope="session")
+def served(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a portal with a small run, a long one with numbers, and one full of hostile text."""
+    folder = tmp_path_factory.mktemp("served")
+    shutil.copyfile(sqlite_template, folder / "portal.sqlite3")
+    settings = Settings(data=folder)
+    engine = create_database_engine(settings)
+    small_run(engine, settings, folder / "small")
+    long_run(engine, settings)
+    hostile_run(engine, settings, folder / "hostile")
+    engine.dispose()
+    app = create_app(settings)
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(timeout=20)
+    listening.close()
+
+
+@pytest.fixture
+def look(request: pytest.FixtureRequest, browser: Browser, served: str) -> Iterator[Watched]:
+    """A page at 1280 px in light; parametrise indirectly with ``{width, scheme, bypass_csp}`` for others."""
+    wanted: dict[str, Any] = getattr(request, "param", {})
+    context = browser.new_context(
+        base_url=served,
+        viewport=ViewportSize(width=wanted.get("width", 1280), height=820),
+        color_scheme=wanted.get("scheme", "light"),
+        bypass_csp=wanted.get("bypass_csp", False),
+    )
+    page = context.new_page()
+    watched = Watched(page)
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            watched.complaints.append(f"{message.type}: {message.text}")
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: watched.complaints.append(f"page error: {error}"))
+    yield watched
+    context.close()

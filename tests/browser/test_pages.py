@@ -1,0 +1,82 @@
+"""Every page: no complaint of the browser, no accessibility fault, no sideways scrolling, in both themes and widths."""
+
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.browser.conftest import Watched
+
+LONG, SMALL = "/runs/lab/long", "/runs/lab/small"
+PAGES = [
+    "/",
+    "/?q=nothing-is-called-this",
+    LONG,
+    f"{LONG}?step=23456&first=20000&last=26000&y=log",
+    f"{LONG}?series=system/temperature",
+    f"{LONG}?step=99999999",
+    f"{LONG}/checkpoints",
+    f"{LONG}/checkpoints/5000",
+    f"{LONG}/chunks",
+    f"{LONG}/chunks/c003",
+    f"{LONG}/metrics",
+    f"{LONG}/events",
+    f"{LONG}/findings",
+    f"{LONG}/configs",
+    f"{LONG}/lineage",
+    f"{LONG}/evaluations",
+    f"{LONG}/steps/4321",
+    f"{LONG}/steps/4321/pair",
+    f"{SMALL}?step=7",
+    f"{SMALL}/checkpoints/5",
+    f"{SMALL}/steps/7/tokens?row=2",
+    f"{SMALL}/steps/10/pair?data=previous",
+    "/api/docs",
+]
+LOOKS = [{"width": width, "scheme": scheme} for width in (1280, 360) for scheme in ("light", "dark")]
+
+
+@pytest.mark.parametrize("look", LOOKS, indirect=True, ids=lambda at: f"{at['width']}-{at['scheme']}")
+def test_pages_are_sound(look: Watched) -> None:
+    faults = []
+    axe = Axe()
+    for path in PAGES:
+        look.complaints.clear()
+        page = look.open(path)
+        faults += [f"{path}: {complaint}" for complaint in look.complaints]
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        if wide > 0:
+            faults.append(f"{path}: scrolls sideways by {wide} px")
+        for violation in axe.run(page).response["violations"]:
+            faults.append(f"{path}: {violation['id']} at {[node['target'] for node in violation['nodes']][:3]}")
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("path", [f"{LONG}/steps/40001", f"{LONG}/checkpoints/nope", "/runs/lab/lnog"])
+def test_what_is_not_there_is_told_with_what_is_near(look: Watched, path: str) -> None:
+    page = look.open(path)
+    assert page.locator("[role=alert] a").count() >= 1
+    page.locator("[role=alert] a").first.click()
+    page.wait_for_load_state()
+    assert page.locator("[role=alert]").count() == 0
+
+
+def test_every_page_links_its_json(look: Watched) -> None:
+    for path in PAGES:
+        page = look.open(path)
+        if page.locator("main [role=alert]").count():
+            continue
+        twin = page.locator("footer a").first.get_attribute("href")
+        assert twin is not None
+        answer = page.request.get(twin)
+        assert answer.status == 200, f"{path} links {twin}"
+        assert "json" in answer.headers["content-type"]
+
+
+def test_the_theme_is_remembered(look: Watched) -> None:
+    page = look.open("/")
+    before = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    page.get_by_role("button", name="Switch between light and dark").click()
+    after = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    look.open(LONG)
+    assert before != after == page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
