@@ -12,7 +12,16 @@ from portal.manifest.expand import ChunkEntry
 from portal.tokens.readers.arrow_messages import BATCH, SCHEMA, Message, decoded_bytes, walk_messages
 from portal.tokens.readers.rows import ReadableFile, ReadOptions, Tally
 from portal.tokens.readers.source import FileBytes
-from portal.tokens.readers.tables import MAX_GROUP, Group, GroupedReader, Table, token_column, wanted_columns
+from portal.tokens.readers.tables import (
+    BROKEN,
+    MAX_GROUP,
+    REMEDY,
+    Group,
+    GroupedReader,
+    Table,
+    token_column,
+    wanted_columns,
+)
 
 
 class ArrowReader(GroupedReader):
@@ -25,8 +34,7 @@ class ArrowReader(GroupedReader):
         groups: list[Group] = []
         for source in self._sources:
             messages = list(walk_messages(source))
-            schema = _schema(source, messages)
-            column = token_column(schema, chunk.column, source.path)
+            schema, column = _schema(source, messages, chunk.column)
             for number, message in enumerate(m for m in messages if m.kind == BATCH):
                 groups.append(Group(source.path, column, number, message.offset, message.length, message.rows))
                 self._owners.append((source, schema))
@@ -53,29 +61,28 @@ class ArrowReader(GroupedReader):
             batch = batch.select(wanted_columns(schema, group.column))
             # Offsets that point outside a damaged batch would end the process, not raise.
             batch.validate(full=True)
-        except (pa.ArrowException, OSError, ValueError, struct.error) as error:
+        except (*BROKEN, struct.error) as error:
             raise DataFault(f"record batch {group.number} of {group.path} cannot be read ({error}).", REMEDY) from None
         return batch
 
 
-REMEDY = "The file is damaged or cut short: fetch it again."
-
-
-def _schema(source: FileBytes, messages: Sequence[Message]) -> pa.Schema:
+def _schema(source: FileBytes, messages: Sequence[Message], declared: str | None) -> tuple[pa.Schema, str]:
+    """The schema of a file and its column of token ids."""
     head = next((m for m in messages if m.kind == SCHEMA), None)
     if head is None:
         raise DataFault(f"{source.path} has no Arrow schema.", REMEDY)
     try:
         schema = pa.ipc.read_schema(pa.py_buffer(source.read(head.offset, head.length)))
-    except (pa.ArrowException, OSError) as error:
+        coded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+        column = token_column(schema, declared, source.path)
+    except BROKEN as error:
         raise DataFault(f"the Arrow schema of {source.path} cannot be read ({error}).", REMEDY) from None
-    coded = [field.name for field in schema if pa.types.is_dictionary(field.type)]
     if coded:
         raise DataFault(
             f"{source.path} stores {', '.join(coded)} as dictionary codes, which cannot be read batch by batch.",
             "Write the file without dictionary encoding, as `datasets` does.",
         )
-    return schema
+    return schema, column
 
 
 def _too_large(group: Group, size: int) -> TooLarge:

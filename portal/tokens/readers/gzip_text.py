@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -51,6 +52,8 @@ class GzipText:
 
     def _build(self) -> Starts:
         starts = scan_lines(self._decompressed())
+        if int(starts[-1]) % (1 << 32) != self._stated_size():
+            self._check_members()
         write_whole(self._points, lambda temporary: self._stream.export_index(str(temporary)))
         return starts
 
@@ -62,6 +65,27 @@ class GzipText:
                 yield block
         except (OSError, EOFError, ValueError) as error:
             raise self._broken(error) from None
+
+    def _stated_size(self) -> int:
+        """What the last member says of its size, modulo 2**32: all of the text, where there is one member."""
+        return int.from_bytes(self._source.read(self._source.size - 4, 4), "little") if self._source.size >= 4 else -1
+
+    def _check_members(self) -> None:
+        """Several members, or a file cut short, which the index library takes for its end."""
+        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        try:
+            for block in self._source.blocks(BLOCK):
+                while block:
+                    if member.eof:
+                        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+                    member.decompress(block, BLOCK)
+                    block = member.unconsumed_tail or member.unused_data.lstrip(b"\0")
+            while not member.eof and member.decompress(member.unconsumed_tail, BLOCK):
+                pass
+        except zlib.error as error:
+            raise self._broken(error) from None
+        if not member.eof:
+            raise self._broken(EOFError("it ends in the middle"))
 
     def _import_points(self) -> None:
         try:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from portal.errors import DataFault, TooLarge
 from portal.manifest.expand import ChunkEntry
 from portal.tokens.readers.rows import ReadableFile, ReadOptions, Tally
 from portal.tokens.readers.source import FileBytes
-from portal.tokens.readers.tables import MAX_GROUP, Group, GroupedReader, Table, token_column, wanted_columns
+from portal.tokens.readers.tables import (
+    BROKEN,
+    MAX_GROUP,
+    REMEDY,
+    Group,
+    GroupedReader,
+    Table,
+    token_column,
+    wanted_columns,
+)
 
 
 class ParquetReader(GroupedReader):
@@ -20,14 +28,12 @@ class ParquetReader(GroupedReader):
     def __init__(self, chunk: ChunkEntry, files: Sequence[ReadableFile], options: ReadOptions) -> None:
         tally = Tally()
         self._sources = [FileBytes.of(file, tally) for file in files]
-        self._files = [_open(source) for source in self._sources]
         self._owners: list[pq.ParquetFile] = []
         groups: list[Group] = []
-        for file, source in zip(self._files, self._sources, strict=True):
-            column = token_column(file.schema_arrow, chunk.column, source.path)
-            for number in range(file.metadata.num_row_groups):
-                groups.append(_group(file, number, column, source.path))
-                self._owners.append(file)
+        for source in self._sources:
+            file, own = _open(source, chunk.column)
+            groups += own
+            self._owners += [file] * len(own)
         super().__init__(chunk, options.vocabulary, groups)
         self.tally = tally
 
@@ -50,17 +56,16 @@ class ParquetReader(GroupedReader):
             table = file.read_row_group(group.number, columns=columns, use_threads=False)
             table.validate(full=True)
             return table
-        except (pa.ArrowException, OSError) as error:
+        except BROKEN as error:
             raise DataFault(f"row group {group.number} of {group.path} cannot be read ({error}).", REMEDY) from None
 
 
-REMEDY = "The file is damaged or cut short: fetch it again."
-
-
-def _open(source: FileBytes) -> pq.ParquetFile:
+def _open(source: FileBytes, declared: str | None) -> tuple[pq.ParquetFile, list[Group]]:
     try:
-        return pq.ParquetFile(source.as_file(), pre_buffer=False)
-    except (pa.ArrowException, OSError) as error:
+        file = pq.ParquetFile(source.as_file(), pre_buffer=False)
+        column = token_column(file.schema_arrow, declared, source.path)
+        return file, [_group(file, number, column, source.path) for number in range(file.metadata.num_row_groups)]
+    except BROKEN as error:
         raise DataFault(f"{source.path} is not a readable parquet file ({error}).", REMEDY) from None
 
 

@@ -25,6 +25,10 @@ MAX_GROUP = 1 << 30
 KEPT_BYTES = 64 << 20
 """Decoded groups kept, in bytes (at least one): neighbouring rows are asked for one after another."""
 
+BROKEN = (pa.ArrowException, OSError, ValueError, KeyError)
+"""What the library raises for damaged files; names that are not UTF-8 come as ValueError."""
+REMEDY = "The file is damaged or cut short: fetch it again."
+
 Table: TypeAlias = "pa.Table | pa.RecordBatch"
 
 
