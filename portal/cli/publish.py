@@ -1,0 +1,135 @@
+"""``portal publish``, ``portal import`` and ``portal releases``: runs come in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from portal.cli.portals import AsJson
+from portal.cli.terminal import complain, number, print_fields, print_json, print_table, progress_bars, say, size
+from portal.database import check_schema, create_database_engine, migrate
+from portal.exchange.importers import ImportReport, import_layout
+from portal.exchange.publish import PublishReport
+from portal.exchange.publish import publish as publish_release
+from portal.exchange.releases import find_release, list_releases
+from portal.settings import Settings
+
+
+def add_to(application: typer.Typer) -> None:
+    """Register the commands."""
+    application.command("publish")(publish)
+    application.command("import")(import_)
+    application.command("releases")(releases)
+
+
+def publish(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="FOLDER|MANIFEST|NAME", help="A release folder, a manifest, or a name of `portal releases`."
+        ),
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, hash and write nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check, hash and register a release in the local catalog; run it again to resume or to update."""
+    source = Path(what)
+    if not source.exists() and "/" not in what.strip("./") and any(what == r.name for r in list_releases()):
+        source = find_release(what).path
+    settings = Settings()
+    engine = create_database_engine(settings)
+    if engine.dialect.name == "sqlite":
+        migrate(engine)
+    else:
+        check_schema(engine)
+    with progress_bars() as progress:
+        report = publish_release(source, settings, engine, dry_run, progress)
+    if as_json:
+        print_json(_as_dict(report))
+    else:
+        _print(report)
+
+
+def import_(
+    layout: Annotated[str, typer.Argument(metavar="LAYOUT", help="llm360, pythia, olmo, hub or folder.")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Folder of the layout, or a Hub repository for `hub`.")
+    ],
+    run: Annotated[
+        str | None, typer.Option("--run", help="org/name; chooses the run where a layout holds several.")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Folder or .yaml file to write; default: print the manifest.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a release manifest from a public layout; what the sources contradict becomes a finding in it."""
+    report = import_layout(layout, Path(source), run, to, hf_endpoint=Settings().hf_endpoint)
+    if as_json:
+        print_json(
+            {
+                "run": report.run,
+                "path": str(report.path) if report.path else None,
+                "manifest": report.manifest,
+                "notes": report.notes,
+            }
+        )
+        return
+    _tell(report)
+    if report.path is None:
+        print(report.text, end="")
+
+
+def releases(
+    show: Annotated[str, typer.Option("--show", help="Print one manifest.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List the manifests of known open runs that ship with the portal."""
+    if show:
+        print(find_release(show).path.read_text("utf-8"), end="")
+        return
+    shipped = list_releases()
+    if as_json:
+        print_json([{"name": r.name, "run": r.run, "title": r.title} for r in shipped])
+        return
+    print_table(["name", "run", "title"], [(r.name, r.run, r.title) for r in shipped])
+
+
+def _tell(report: ImportReport) -> None:
+    for note in report.notes:
+        complain(f"note: {note}")
+    for finding in report.findings:
+        complain(f"{finding.get('severity', 'warning')}: {finding['message']}")
+    where = f"; written to {report.path}" if report.path else ""
+    complain(f"{report.run}: {len(report.findings)} findings{where}.")
+
+
+def _print(report: PublishReport) -> None:
+    for sentence in report.plan:
+        say(sentence)
+    if report.findings:
+        rows = [(f.severity, f.code, number(f.step), f.message) for f in report.findings]
+        print_table(["severity", "finding", "step", "what"], rows, right=["step"])
+    print_fields(
+        [
+            ("run", report.run),
+            ("version", f"{report.version} ({report.state})"),
+            ("checkpoints", number(report.checkpoints)),
+            ("chunks", number(report.chunks)),
+            ("files", number(report.files)),
+            ("hashed", f"{size(report.bytes_hashed)} now, {size(report.bytes_reused)} known from before"),
+            ("series", f"{number(report.series)} with {number(report.points)} points"),
+            ("findings", number(len(report.findings))),
+            ("took", f"{report.seconds:.1f} s"),
+        ]
+    )
+
+
+def _as_dict(report: PublishReport) -> dict[str, object]:
+    found = [
+        {"severity": f.severity, "code": f.code, "step": f.step, "message": f.message, "evidence": f.evidence}
+        for f in report.findings
+    ]
+    return {**report.__dict__, "findings": found}

@@ -1,0 +1,124 @@
+"""``portal tokens``: what a step read, on the terminal or as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from portal.cli.portals import AsJson, RunArgument, StepArgument, Url, open_portal
+from portal.cli.terminal import complain, number, print_json, say, size, visible
+from portal.client import Portal
+from portal.errors import UsageError
+
+FORMATS = {".npy": "npy", ".parquet": "parquet", ".jsonl": "jsonl"}
+PAGE = 200
+"""Rows asked for at a time: a batch of Amber's has 2,240."""
+
+
+def add_to(application: typer.Typer) -> None:
+    """Register the command."""
+    application.command("tokens")(show_tokens)
+
+
+def show_tokens(  # noqa: PLR0913 - the command line is read from the signature
+    run: RunArgument,
+    step: StepArgument,
+    rows: Annotated[
+        str, typer.Option(help="Rows A:B of the batch, B not included; default 0:3, all with --json.")
+    ] = "",
+    ids: Annotated[bool, typer.Option("--ids", help="Print token ids instead of text.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Say how many reads and bytes it took.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the whole batch: .npy, .parquet or .jsonl.")
+    ] = None,
+    url: Url = "",
+    as_json: AsJson = False,
+) -> int:
+    """Show the rows a step read, with the confidence of their order."""
+    if output is not None:
+        with open_portal(url) as portal:
+            return _save(portal, run, step, output)
+    first, last = _interval(rows, 0, None if as_json else 3)
+    with open_portal(url) as portal:
+        batch = _read(portal, run, step, first, last, text=not ids)
+    if as_json:
+        print_json(batch)
+    else:
+        _print(batch, ids, explain)
+    return int(any(row["fault"] for row in batch["rows"]))
+
+
+def _read(portal: Portal, run: str, step: str, first: int, last: int | None, text: bool) -> dict[str, Any]:
+    """Rows first to last, page by page."""
+    count = PAGE if last is None else min(PAGE, last - first)
+    batch = portal.tokens(run, step, first, count, text)
+    end = batch["rows_total"] if last is None else min(last, batch["rows_total"])
+    while (at := first + len(batch["rows"])) < end:
+        page = portal.tokens(run, step, at, min(PAGE, end - at), text)
+        if not page["rows"]:
+            break
+        batch["rows"] += page["rows"]
+        for name, value in page["explain"].items():
+            if isinstance(value, int):
+                batch["explain"][name] = batch["explain"].get(name, 0) + value
+    return batch
+
+
+def _print(batch: dict[str, Any], ids: bool, explain: bool) -> None:
+    order = batch["order"]
+    say(
+        f"{batch['run']}, step {number(batch['step'])}: {number(batch['rows_total'])} rows, order {order['confidence']}"
+    )
+    say(order["reason"])
+    if not batch["tokenizer"] and not ids:
+        complain("The run has no tokenizer here; ids are shown.")
+    for row in batch["rows"]:
+        say()
+        source = f", source {row['source']}" if row["source"] else ""
+        say(f"row {row['position']}: {row['chunk']} row {number(row['row'])}{source}, {len(row['token_ids'])} tokens")
+        if row["fault"]:
+            complain(f"row {row['position']} cannot be read: {row['fault']}")
+        elif ids or row["pieces"] is None:
+            say(" ".join(str(i) for i in row["token_ids"]))
+        else:
+            text = "".join(row["pieces"])
+            # Line breaks are what makes text readable; everything else that acts is shown.
+            print("\n".join(visible(line) for line in text.split("\n")))
+    if explain:
+        say()
+        told = ", ".join(
+            f"{size(v) if 'bytes' in k else number(v)} {k.replace('_', ' ')}" for k, v in batch["explain"].items()
+        )
+        say(f"It took {told}.")
+
+
+def _save(portal: Portal, run: str, step: str, output: Path) -> int:
+    format = FORMATS.get(output.suffix)
+    if format is None:
+        raise UsageError(f"{output.name} does not say what to write.", f"End it in {', '.join(FORMATS)}.")
+    part = output.with_name(output.name + ".part")
+    try:
+        with portal.open_batch(run, step, format) as answer, part.open("wb") as file:
+            for piece in answer.iter_raw(1 << 20):
+                file.write(piece)
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
+    complain(f"{output}: {size(output.stat().st_size)}")
+    return 0
+
+
+def _interval(rows: str, first: int, last: int | None) -> tuple[int, int | None]:
+    if not rows:
+        return first, last
+    start, colon, end = rows.partition(":")
+    try:
+        a = int(start) if start else 0
+        b = int(end) if end else (None if colon else a + 1)
+    except ValueError:
+        a, b = -1, None
+    if a < 0 or (b is not None and b <= a):
+        raise UsageError(f"{rows!r} is no interval of rows.", "Write A:B, e.g. --rows 0:20.")
+    return a, b
