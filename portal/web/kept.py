@@ -34,7 +34,7 @@ MAX_ANSWER = 4 << 20
 MIN_COMPRESSED = 1024
 SERVER_MEMORY_SECONDS = 0.25
 """How long the stamp of a database server is believed; an embedded one is asked every time."""
-_VARY = (b"host", b"accept", b"hx-request", b"hx-target", b"hx-history-restore-request")
+_VARY = (b"host", b"hx-request", b"hx-target", b"hx-history-restore-request")
 _NOT_KEPT = {b"content-length", b"date", b"server", b"etag", b"set-cookie", b"cache-control"}
 
 
@@ -114,7 +114,12 @@ class KeepAnswers:
             await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        key = (scope["path"].encode(), scope["query_string"], *(headers.get(name, b"") for name in _VARY))
+        key = (
+            scope["scheme"].encode(),
+            scope["path"].encode(),
+            scope["query_string"],
+            *(headers.get(name, b"") for name in _VARY),
+        )
         stamp = await self._stamp()
         answer = self.shelf.find(key, stamp)
         if answer is None:

@@ -116,7 +116,11 @@ def _refused(request: Request, error: Exception) -> PortalError:
 
 
 def _headers_of(error: Exception) -> dict[str, str]:
-    return dict(getattr(error, "headers", None) or {})
+    headers = dict(getattr(error, "headers", None) or {})
+    if "Allow" in headers:
+        # One route of several at an address speaks for itself only; reading is all there is.
+        headers["Allow"] = "GET, HEAD"
+    return headers
 
 
 def _database(error: Exception) -> PortalError:

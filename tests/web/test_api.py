@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,15 @@ def get(client: TestClient, path: str, **query: Any) -> Any:
 def test_runs_and_one_run(client: TestClient) -> None:
     runs = get(client, "/api/v1/runs")
     assert (runs["total"], runs["next"], runs["items"][0]["run"]) == (1, None, "lab/small")
-    assert set(runs["items"][0]["openness"]) == {"code", "config", "data", "order", "checkpoints", "optimizer", "metrics"}
+    assert set(runs["items"][0]["openness"]) == {
+        "code",
+        "config",
+        "data",
+        "order",
+        "checkpoints",
+        "optimizer",
+        "metrics",
+    }
     assert get(client, RUN)["summary"]["run"] == "lab/small"
 
 
@@ -55,7 +64,18 @@ def test_tokens_have_the_fields_of_the_contract(client: TestClient, small: Small
     batch = get(client, f"{RUN}/steps/3/tokens", first=1, count=2, text="true")
     assert {"step", "order", "rows_total", "rows"} <= set(batch)
     row = batch["rows"][0]
-    wanted = {"position", "chunk", "row", "source", "token_ids", "pieces", "document_starts", "file", "offset", "length"}
+    wanted = {
+        "position",
+        "chunk",
+        "row",
+        "source",
+        "token_ids",
+        "pieces",
+        "document_starts",
+        "file",
+        "offset",
+        "length",
+    }
     assert wanted <= set(row)
     assert row["token_ids"] == small.rows[9].tolist()
     assert (batch["rows_total"], len(batch["rows"])) == (4, 2)
@@ -90,7 +110,20 @@ def test_metrics_as_json_and_as_packed_columns(client: TestClient, small: SmallR
     assert [s["name"] for s in raw["series"]] == ["train/loss", "lr"]
     assert raw["series"][0]["special"] == [[7, "nan"], [13, "+inf"]]
     coarse = get(client, f"{RUN}/metrics/data", series="train/loss", buckets=5)["series"][0]
-    wanted = {"first_step", "last_step", "min", "max", "mean", "last", "min_step", "max_step", "finite", "nan", "inf", "points"}
+    wanted = {
+        "first_step",
+        "last_step",
+        "min",
+        "max",
+        "mean",
+        "last",
+        "min_step",
+        "max_step",
+        "finite",
+        "nan",
+        "inf",
+        "points",
+    }
     assert wanted <= set(coarse)
     assert (sum(coarse["nan"]), sum(coarse["inf"]), sum(coarse["finite"])) == (1, 1, 18)
     packed = get(client, f"{RUN}/metrics/data", series="train/loss", buckets=5, encoding="base64")["series"][0]
@@ -178,12 +211,15 @@ def test_every_refusal_is_a_problem_with_a_remedy(client: TestClient, path: str,
 def test_nothing_can_be_written(client: TestClient, method: str, path: str) -> None:
     answer = client.request(method, path)
     assert (answer.status_code, answer.json()["code"]) == (405, "method-not-allowed")
-    assert "GET" in answer.headers["allow"]
+    assert answer.headers["allow"] == "GET, HEAD"
 
 
-@pytest.mark.parametrize("path", [RUN, f"{RUN}/timeline", f"{RUN}/steps/3", f"{RUN}/steps/3/tokens", "/healthz", "/api/docs"])
+@pytest.mark.parametrize(
+    "path", [RUN, f"{RUN}/timeline", f"{RUN}/steps/3", f"{RUN}/steps/3/tokens", "/healthz", "/api/docs"]
+)
 def test_head_is_get_without_the_body(client: TestClient, path: str) -> None:
-    whole, head = client.get(path), client.head(path)
+    plain = {"Accept-Encoding": "identity"}
+    whole, head = client.get(path, headers=plain), client.head(path, headers=plain)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == whole.headers["content-length"] == str(len(whole.content))
 
@@ -205,11 +241,12 @@ def test_the_description_names_every_answer(app: FastAPI, client: TestClient) ->
         for method in methods.values():
             assert method["summary"], path
             assert method["tags"], path
-    assert {t["name"] for t in described["tags"]} >= {t for p in described["paths"].values() for m in p.values() for t in m["tags"]}
+    assert {t["name"] for t in described["tags"]} >= {
+        t for p in described["paths"].values() for m in p.values() for t in m["tags"]
+    }
     assert "StepView" in described["components"]["schemas"]
     page = client.get("/api/docs").text
-    assert "http://" not in page.replace("http://www.w3.org", "")
-    assert "https://" not in page
+    assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
 
 
 def test_health(client: TestClient) -> None:

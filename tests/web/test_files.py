@@ -72,7 +72,16 @@ def test_one_range(client: TestClient, url: str, body: bytes, header: str, first
 
 
 @pytest.mark.parametrize(
-    "header", ["bytes=0-1,5-6", "bytes=5-4", "bytes=-", "bytes=x-y", "lines=0-1", "bytes=0-" + "9" * 300, "bytes=" + "0-0," * 4000]
+    "header",
+    [
+        "bytes=0-1,5-6",
+        "bytes=5-4",
+        "bytes=-",
+        "bytes=x-y",
+        "lines=0-1",
+        "bytes=0-" + "9" * 300,
+        "bytes=" + "0-0," * 4000,
+    ],
 )
 def test_ranges_that_are_answered_whole(client: TestClient, url: str, body: bytes, header: str) -> None:
     answer = client.get(url, headers={"Range": header})
@@ -108,7 +117,9 @@ def test_a_name_that_is_not_the_files_is_not_echoed(client: TestClient, url: str
     assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''model.safetensors"
 
 
-@pytest.mark.parametrize("path", ["/files/../x/y", "/files/%2e%2e/x", "/files/{sha}%2f..%2f..%2fetc/passwd", "/files/{SHA}/x"])
+@pytest.mark.parametrize(
+    "path", ["/files/../x/y", "/files/%2e%2e/x", "/files/{sha}%2f..%2f..%2fetc/passwd", "/files/{SHA}/x"]
+)
 def test_only_catalogued_digests_are_looked_up(client: TestClient, url: str, path: str) -> None:
     sha = url.split("/")[2]
     answer = client.get(path.replace("{sha}", sha).replace("{SHA}", sha.upper()))

@@ -137,7 +137,15 @@ def test_compressed_bytes_are_the_same_answer() -> None:
 
 @pytest.mark.parametrize(
     ("wanted", "same"),
-    [(b'"x"', True), (b'W/"x"', True), (b'"x-gzip"', True), (b'"a", "x"', True), (b"*", True), (b'"y"', False), (b"x", False)],
+    [
+        (b'"x"', True),
+        (b'W/"x"', True),
+        (b'"x-gzip"', True),
+        (b'"a", "x"', True),
+        (b"*", True),
+        (b'"y"', False),
+        (b"x", False),
+    ],
 )
 def test_if_none_match(wanted: bytes, same: bool) -> None:
     assert matches(wanted, b'"x"') is same
