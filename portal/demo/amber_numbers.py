@@ -61,7 +61,7 @@ def write_metrics(folder: Path, plan: Plan) -> None:
 
 def _training(rng: np.random.Generator, steps: npt.NDArray[np.int64], plan: Plan) -> dict[str, Floats]:
     warm = np.minimum(steps / 2000, 1.0)
-    loss = 1.72 + 9.0 * (steps + 20.0) ** -0.33 * 0.9 + rng.normal(0, 0.025, len(steps))
+    loss = 1.72 + 8.7 * (1 + steps / 60.0) ** -0.36 + rng.normal(0, 0.025, len(steps))
     norm = 0.25 + 3.0 * np.exp(-steps / 1500) + rng.gamma(4.0, 0.015, len(steps))
     undeclared = rng.choice(np.arange(len(steps) // 50, len(steps)), min(SPIKES, len(steps) // 50), replace=False)
     loss[undeclared] += rng.uniform(1.0, 3.0, len(undeclared))
@@ -88,7 +88,7 @@ def _training(rng: np.random.Generator, steps: npt.NDArray[np.int64], plan: Plan
 def _system(rng: np.random.Generator, count: int) -> dict[str, Floats]:
     day = np.sin(np.arange(count) * (2 * np.pi / 27_000))
     levels = {
-        "gpu_utilization": (96.0, 0.8, 0.3),
+        "gpu_utilization": (94.0, 0.6, 0.3),
         "gpu_memory": (71.5, 0.02, 0.0),
         "gpu_power": (372.0, 9.0, 4.0),
         "gpu_temperature": (61.0, 0.6, 3.0),

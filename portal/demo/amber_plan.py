@@ -42,6 +42,8 @@ class Plan:
     """Steps whose rows are noise, and whose loss is a spike."""
     overflows: tuple[int, ...] = (33_333, 150_150, 222_222)
     """Steps at which the gradient norm is infinite."""
+    copied: tuple[int, int] = (239, 240)
+    """The second of these checkpoints holds the weights of the first: a fault on purpose, for the scan to find."""
 
     @property
     def last_step(self) -> int:

@@ -33,8 +33,6 @@ from portal.demo.amber_rows import (
 
 GENERATION = 1
 """Raised whenever other bytes are written, so that an older folder is made anew."""
-COPIED_FROM, COPY = 239, 240
-"""Checkpoint 240 holds the weights of 239: a fault on purpose, for the scan to find."""
 
 
 def build_amber_scale(folder: Path, tokenizer: Path, plan: Plan | None = None) -> bool:
@@ -132,17 +130,18 @@ def _description(plan: Plan) -> str:
         f"step reads {ROWS_PER_STEP} rows of {ROW_LENGTH - 1} tokens, so that the tokens of every step fit on a disk, "
         f"and only the last {FULL_STEPS} steps carry batches of the real size. Rows are cut from generated text. As in "
         f"Amber, {len(plan.skipped)} chunks on which the loss became NaN are skipped and the first chunks are read again "
-        "at the end; which chunks is made up. At six steps the rows are noise and the loss is a spike. "
-        f"One fault is planted: ckpt_{COPY:03d} holds the weights of ckpt_{COPIED_FROM:03d}."
+        f"at the end; which chunks is made up. At {len(plan.garbled)} steps the rows are noise and the loss is a spike. "
+        f"One fault is planted: ckpt_{plan.copied[1]:03d} holds the weights of ckpt_{plan.copied[0]:03d}."
     )
 
 
 def _write_checkpoints(folder: Path, plan: Plan) -> None:
     config = json.dumps(CONFIG, indent=2) + "\n"
+    original, copy = plan.copied
     for index in range(plan.chunks):
         own = folder / f"ckpt_{index:03d}"
         own.mkdir()
-        (own / "model.safetensors").write_bytes(weights_of(COPIED_FROM if index == COPY else index))
+        (own / "model.safetensors").write_bytes(weights_of(original if index == copy else index))
         (own / "config.json").write_text(config, "utf-8")
 
 
