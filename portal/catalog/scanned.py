@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
+from sqlalchemy import select as columns
 from sqlmodel import Session, col, select
 
 from portal.manifest import Manifest
@@ -103,31 +104,32 @@ def _rows(session: Session, table: Any, release_id: int, order: Any) -> list[Any
 
 
 def _files(session: Session, release_id: int) -> dict[tuple[str, int | None], list[ScannedFile]]:
+    # Columns, not objects: a run has thousands of files, and publishing waits for its scan.
     statement = (
-        select(File, FileLocation)
+        columns(
+            col(FileLocation.id),
+            col(File.path),
+            col(File.role),
+            col(File.size),
+            col(File.sha256),
+            col(FileLocation.uri),
+            col(FileLocation.modified_ns),
+            col(FileLocation.state),
+            col(FileLocation.verified_at),
+            col(File.checkpoint_id),
+            col(File.chunk_id),
+        )
         .join(FileLocation, col(FileLocation.file_id) == col(File.id))
-        .where(File.release_id == release_id)
+        .where(col(File.release_id) == release_id)
         .order_by(col(File.position), col(File.id))
     )
     found: dict[tuple[str, int | None], list[ScannedFile]] = {}
-    for file, location in session.exec(statement):
-        scanned = ScannedFile(
-            location_id=location.id or 0,
-            path=file.path,
-            role=file.role,
-            size=file.size,
-            sha256=file.sha256,
-            uri=location.uri,
-            modified_ns=location.modified_ns,
-            state=location.state,
-            verified_at=location.verified_at,
-            checkpoint_id=file.checkpoint_id,
-            chunk_id=file.chunk_id,
-        )
+    for row in session.execute(statement):
+        scanned = ScannedFile(*row)
         owner: tuple[str, int | None] = ("release", release_id)
-        if file.checkpoint_id is not None:
-            owner = ("checkpoint", file.checkpoint_id)
-        elif file.chunk_id is not None:
-            owner = ("chunk", file.chunk_id)
+        if scanned.checkpoint_id is not None:
+            owner = ("checkpoint", scanned.checkpoint_id)
+        elif scanned.chunk_id is not None:
+            owner = ("chunk", scanned.chunk_id)
         found.setdefault(owner, []).append(scanned)
     return found

@@ -30,6 +30,8 @@ NAMES = {
 ALIASES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "float": "float32", "half": "float16"}
 MAX_HEADER = 100 << 20
 """The format's own limit for a header, in bytes."""
+HEAD = 64 << 10
+"""Bytes read first: most headers are shorter, so one read is enough."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,13 @@ def _stored_dtype(checkpoint: ScannedCheckpoint, settings: Settings) -> str | No
 def _header_dtypes(file: ScannedFile, settings: Settings) -> list[str]:
     store = open_store(file.uri, settings)
     try:
-        length = int.from_bytes(store.read_range(file.uri, 0, 8), "little")
+        head = store.read_range(file.uri, 0, min(HEAD, file.size or 0))
+        length = int.from_bytes(head[:8], "little")
         if length > min(MAX_HEADER, file.size or 0):
             return []
-        header = orjson.loads(store.read_range(file.uri, 8, length))
+        header = orjson.loads(
+            head[8 : 8 + length] if length <= len(head) - 8 else store.read_range(file.uri, 8, length)
+        )
     except (PortalError, orjson.JSONDecodeError):
         return []  # `fixity` and `readable` report files that cannot be read
     if not isinstance(header, dict):

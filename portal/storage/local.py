@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from portal.errors import BadRequest, DataFault, FileMissing
 from portal.storage.descriptors import Descriptors
@@ -37,7 +38,7 @@ class LocalStore:
         if not folder.is_dir():
             raise FileMissing(f"{folder} is not a folder.", "Restore it, or correct its path.")
         border = Path(os.path.realpath(path_of(within) if within else folder))
-        yield from sorted(_walk(folder, "", border, frozenset()), key=lambda f: f.path)
+        yield from sorted(_walk(folder, uri_of(folder), "", border, frozenset()), key=lambda f: f.path)
 
     def read_range(self, uri: str, offset: int, length: int) -> bytes:
         """Exactly ``length`` bytes from ``offset``; FileMissing, or DataFault when the file ends before."""
@@ -68,6 +69,7 @@ def uri_of(path: Path) -> str:
     return path.as_uri()
 
 
+@lru_cache(maxsize=4096)
 def path_of(uri: str) -> Path:
     """The path of a ``file://`` URI (RFC 8089: empty host or ``localhost``); BadRequest for any other text."""
     host, slash, rest = uri.removeprefix("file://").partition("/")
@@ -97,7 +99,7 @@ def resolve_inside(path: Path, border: Path) -> Path:
     return real
 
 
-def _walk(folder: Path, prefix: str, border: Path, above: frozenset[Path]) -> Iterator[StoredFile]:
+def _walk(folder: Path, uri: str, prefix: str, border: Path, above: frozenset[Path]) -> Iterator[StoredFile]:
     real = resolve_inside(folder, border)
     if real in above:
         raise DataFault(f"{folder} is a symbolic link to a folder it lies in.", "Remove the link.")
@@ -105,14 +107,16 @@ def _walk(folder: Path, prefix: str, border: Path, above: frozenset[Path]) -> It
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            path = folder / entry.name
-            relative = prefix + _readable_name(entry.name, folder)
+            name = _readable_name(entry.name, folder)
             if entry.is_symlink():
-                resolve_inside(path, border)
+                resolve_inside(folder / name, border)
             if entry.is_dir():
-                yield from _walk(path, relative + "/", border, above | {real})
+                yield from _walk(folder / name, f"{uri}/{quote(name)}", f"{prefix}{name}/", border, above | {real})
+            elif entry.is_file():
+                found = entry.stat()
+                yield StoredFile(f"{uri}/{quote(name)}", prefix + name, found.st_size, found.st_mtime_ns)
             else:
-                yield _stored(path, relative, _regular(path))
+                _regular(folder / name)
 
 
 def _readable_name(name: str, folder: Path) -> str:
