@@ -78,7 +78,7 @@ def _application(given: Sequence[str]) -> typer.Typer:
     return application
 
 
-def _finish(code: int | None) -> None:
+def _finish(code: int | None, **_options: object) -> None:
     """What a command returns is the exit code."""
     if code:
         raise typer.Exit(code)

@@ -67,11 +67,14 @@ def demo(
     complain(f"{len(runs)} runs are ready.")
     engine.dispose()
     address = f"http://127.0.0.1:{port}"
-    say(f"\nThe portal is at {address}. Try:\n")
+    say()
+    say(f"The portal is at {address}. Try:")
+    say()
     say(f"  open    {address}/runs/demo/tiny and click the spike in the loss")
     say(f"  portal at demo/tiny 150 --url {address}")
     say(f"  portal tokens demo/tiny 150 --rows 0:3 --url {address}")
-    say(f"  portal pair demo/tiny 150 --to pair --url {address}\n")
+    say(f"  portal pair demo/tiny 150 --to pair --url {address}")
+    say()
     if not no_worker:
         complain("No worker is attached: this version runs no jobs.")
     uvicorn.run(create_app(settings), host="127.0.0.1", port=port, log_level="warning", access_log=False)
