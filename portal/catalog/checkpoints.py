@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 
 from sqlmodel import Session, col
@@ -88,9 +89,10 @@ def no_checkpoint(facts: ReleaseFacts, step: int, message: str) -> CheckpointNot
 
 
 def _no_label(facts: ReleaseFacts, label: str) -> CheckpointNotFound:
+    nearest = difflib.get_close_matches(label[:200], list(facts.labels), 5, 0.6)
     some = list(facts.labels)[:1] + list(facts.labels)[-1:]
     remedy = f"Labels run from {some[0]} to {some[-1]}." if some else "Its checkpoints have no labels; ask by step."
-    return CheckpointNotFound(f"{facts.run} has no checkpoint labelled {label[:200]!r}.", remedy, nearest=[])
+    return CheckpointNotFound(f"{facts.run} has no checkpoint labelled {label[:200]!r}.", remedy, nearest=nearest)
 
 
 def _neighbours(facts: ReleaseFacts, checkpoint: CheckpointFact) -> tuple[CheckpointRef | None, CheckpointRef | None]:

@@ -211,7 +211,7 @@ def _y_axis(top: int, height: int, log: bool) -> dict[str, Any]:
         "nticks": 5,
         "zeroline": False,
         "automargin": False,
-        "exponentformat": "SI" if not log else "power",
+        "exponentformat": "SI",
     }
 
 

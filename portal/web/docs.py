@@ -53,5 +53,6 @@ def read_docs(request: Request, address: PortalAddress) -> Response:
         "schema_names": {schema.name for schema in schemas},
         "errors": list_errors(),
         "address": address,
+        "openapi_url": request.app.openapi_url,
     }
     return render(request, "docs.html", context)

@@ -62,7 +62,10 @@ function settle() {
 }
 
 async function draw() {
-  if (!chart) return settle();
+  if (!chart) {
+    plot.dataset.ready = "true";
+    return settle();
+  }
   plot.classList.add("busy");
   try {
     if (await chart.show(view.first, view.last)) settle();

@@ -26,6 +26,7 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 ]  # fmt: skip
+DRAWN = "[...document.querySelectorAll('.plot, .lanes')].every(node => node.dataset.ready)"
 
 
 @dataclass
@@ -38,7 +39,8 @@ class Watched:
     def open(self, path: str) -> Page:
         """Load a page and wait until what it fetches is there."""
         self.page.goto(path)
-        self.page.wait_for_load_state("networkidle")
+        self.page.wait_for_load_state("load")
+        self.page.wait_for_function(DRAWN)
         return self.page
 
 

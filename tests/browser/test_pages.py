@@ -52,7 +52,7 @@ def test_pages_are_sound(look: Watched) -> None:
     assert not faults, "\n".join(faults)
 
 
-@pytest.mark.parametrize("path", [f"{LONG}/steps/40001", f"{LONG}/checkpoints/nope", "/runs/lab/lnog"])
+@pytest.mark.parametrize("path", [f"{LONG}/steps/40001", f"{LONG}/checkpoints/ckpt_03", "/runs/lab/lnog"])
 def test_what_is_not_there_is_told_with_what_is_near(look: Watched, path: str) -> None:
     page = look.open(path)
     assert page.locator("[role=alert] a").count() >= 1

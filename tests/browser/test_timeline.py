@@ -65,6 +65,7 @@ def test_a_click_on_the_spike_chooses_its_exact_step(look: Watched) -> None:
 
 def test_a_click_on_a_lane_chooses_the_checkpoint(look: Watched) -> None:
     page = ready(look)
+    page.locator(".hint").scroll_into_view_if_needed()
     name = page.locator(".lanes text.name", has_text="checkpoints").bounding_box()
     assert name is not None
     page.mouse.click(x_of(page, 30_000) + 1, name["y"] + name["height"] / 2)
@@ -77,7 +78,7 @@ def test_back_returns_to_the_step_before(look: Watched) -> None:
     page.locator(".plot").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    expect(page.locator("#drawer h2")).to_contain_text("step 301")
+    expect(page.locator("#drawer h2")).to_contain_text("step 302")
     page.go_back()
     expect(page.locator("#drawer h2")).to_contain_text("step 100")
 
