@@ -11,14 +11,14 @@ demo: $(VENV)/.serve
 	$(BIN)/portal demo --data "$(DATA)" --port $(PORT)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadgroup $(TEST_OPTIONS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/deptry portal
+	$(BIN)/deptry .
 	$(BIN)/djlint templates --lint --quiet
 	$(BIN)/djlint templates --check --quiet
 	$(BIN)/python -m pytest -q tests/test_migrations.py
