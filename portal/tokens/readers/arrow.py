@@ -18,7 +18,7 @@ from portal.tokens.readers.tables import (
     REMEDY,
     Group,
     GroupedReader,
-    Table,
+    Loaded,
     token_column,
     wanted_columns,
 )
@@ -30,14 +30,14 @@ class ArrowReader(GroupedReader):
     def __init__(self, chunk: ChunkEntry, files: Sequence[ReadableFile], options: ReadOptions) -> None:
         tally = Tally()
         self._sources = [FileBytes.of(file, tally) for file in files]
-        self._owners: list[tuple[FileBytes, pa.Schema]] = []
+        self._owners: list[tuple[FileBytes, pa.Schema, Message]] = []
         groups: list[Group] = []
         for source in self._sources:
             messages = list(walk_messages(source))
             schema, column = _schema(source, messages, chunk.column)
             for number, message in enumerate(m for m in messages if m.kind == BATCH):
-                groups.append(Group(source.path, column, number, message.offset, message.length, message.rows))
-                self._owners.append((source, schema))
+                groups.append(Group(source.path, column, number, message.rows))
+                self._owners.append((source, schema, message))
         super().__init__(chunk, options.vocabulary, groups)
         self.tally = tally
 
@@ -47,12 +47,12 @@ class ArrowReader(GroupedReader):
         for source in self._sources:
             source.close()
 
-    def _load(self, number: int) -> Table:
+    def _load(self, number: int) -> Loaded:
         group = self._groups[number]
-        source, schema = self._owners[number]
-        if group.length > MAX_GROUP:
-            raise _too_large(group, group.length)
-        message = source.read(group.offset, group.length)
+        source, schema, place = self._owners[number]
+        if place.length > MAX_GROUP:
+            raise _too_large(group, place.length)
+        message = source.read(place.offset, place.length)
         try:
             decoded = decoded_bytes(message)
             if decoded > MAX_GROUP:
@@ -63,7 +63,7 @@ class ArrowReader(GroupedReader):
             batch.validate(full=True)
         except (*BROKEN, struct.error) as error:
             raise DataFault(f"record batch {group.number} of {group.path} cannot be read ({error}).", REMEDY) from None
-        return batch
+        return Loaded(batch, place.offset, place.length)
 
 
 def _schema(source: FileBytes, messages: Sequence[Message], declared: str | None) -> tuple[pa.Schema, str]:

@@ -1,25 +1,40 @@
-"""Parquet files with a list column of token ids: only the row groups and columns that hold the rows are read."""
+"""Parquet files with a list column of token ids: only the row groups and columns that hold the rows are read.
+
+Column chunks are never asked about themselves: for a damaged footer the library ends the process instead of raising.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from portal.errors import DataFault, TooLarge
 from portal.manifest.expand import ChunkEntry
 from portal.tokens.readers.rows import ReadableFile, ReadOptions, Tally
-from portal.tokens.readers.source import FileBytes
+from portal.tokens.readers.source import FileBytes, SeekableFile
 from portal.tokens.readers.tables import (
     BROKEN,
     MAX_GROUP,
     REMEDY,
     Group,
     GroupedReader,
-    Table,
+    Loaded,
     token_column,
     wanted_columns,
 )
+
+ROWS_AT_ONCE = 256
+"""Rows decoded between two looks at how much has come out."""
+
+
+class _Opened(NamedTuple):
+    """A parquet file and the stream it reads from."""
+
+    file: pq.ParquetFile
+    stream: SeekableFile
 
 
 class ParquetReader(GroupedReader):
@@ -28,12 +43,12 @@ class ParquetReader(GroupedReader):
     def __init__(self, chunk: ChunkEntry, files: Sequence[ReadableFile], options: ReadOptions) -> None:
         tally = Tally()
         self._sources = [FileBytes.of(file, tally) for file in files]
-        self._owners: list[pq.ParquetFile] = []
+        self._owners: list[_Opened] = []
         groups: list[Group] = []
         for source in self._sources:
-            file, own = _open(source, chunk.column)
+            opened, own = _open(source, chunk.column)
             groups += own
-            self._owners += [file] * len(own)
+            self._owners += [opened] * len(own)
         super().__init__(chunk, options.vocabulary, groups)
         self.tally = tally
 
@@ -43,47 +58,42 @@ class ParquetReader(GroupedReader):
         for source in self._sources:
             source.close()
 
-    def _load(self, number: int) -> Table:
-        group, file = self._groups[number], self._owners[number]
-        decoded = _decoded(file, group)
-        if decoded > MAX_GROUP:
-            raise TooLarge(
-                f"row group {group.number} of {group.path} holds {decoded:,} bytes, and one row costs all of it.",
-                "Write the file with at most 1,024 rows per group, or convert it to `flat`.",
-            )
+    def _load(self, number: int) -> Loaded:
+        group, (file, stream) = self._groups[number], self._owners[number]
+        columns = wanted_columns(file.schema_arrow, group.column)
+        stream.touched = None
         try:
-            columns = wanted_columns(file.schema_arrow, group.column)
-            table = file.read_row_group(group.number, columns=columns, use_threads=False)
+            batches, decoded = [], 0
+            for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[group.number], columns=columns, use_threads=False):
+                batches.append(batch)
+                decoded += batch.nbytes
+                if decoded > MAX_GROUP:
+                    raise _too_large(group)
+            table = pa.Table.from_batches(batches)
             table.validate(full=True)
-            return table
         except BROKEN as error:
             raise DataFault(f"row group {group.number} of {group.path} cannot be read ({error}).", REMEDY) from None
+        if len(table) != group.rows:
+            raise DataFault(f"row group {group.number} of {group.path} holds {len(table):,} rows.", REMEDY)
+        begin, end = stream.touched or (0, 0)
+        return Loaded(table, begin, end - begin)
 
 
-def _open(source: FileBytes, declared: str | None) -> tuple[pq.ParquetFile, list[Group]]:
+def _open(source: FileBytes, declared: str | None) -> tuple[_Opened, list[Group]]:
     try:
-        file = pq.ParquetFile(source.as_file(), pre_buffer=False)
+        stream = source.as_file()
+        file = pq.ParquetFile(stream, pre_buffer=False)
         column = token_column(file.schema_arrow, declared, source.path)
-        return file, [_group(file, number, column, source.path) for number in range(file.metadata.num_row_groups)]
+        counts = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
     except BROKEN as error:
         raise DataFault(f"{source.path} is not a readable parquet file ({error}).", REMEDY) from None
+    if min(counts, default=0) < 0:
+        raise DataFault(f"{source.path} announces a negative number of rows.", REMEDY)
+    return _Opened(file, stream), [Group(source.path, column, number, rows) for number, rows in enumerate(counts)]
 
 
-def _group(file: pq.ParquetFile, number: int, column: str, path: str) -> Group:
-    metadata = file.metadata.row_group(number)
-    own = _chunks_of(file, number, column)
-    # Offset 0 is the file's magic: there it means "no dictionary page".
-    offset = min((c.dictionary_page_offset or c.data_page_offset for c in own), default=0)
-    return Group(path, column, number, offset, sum(c.total_compressed_size for c in own), metadata.num_rows)
-
-
-def _decoded(file: pq.ParquetFile, group: Group) -> int:
-    """The larger of what pages and values take: run lengths make pages far smaller than what they stand for."""
-    own = _chunks_of(file, group.number, group.column)
-    return max(sum(int(c.total_uncompressed_size) for c in own), 8 * sum(int(c.num_values) for c in own))
-
-
-def _chunks_of(file: pq.ParquetFile, number: int, column: str) -> list[pq.ColumnChunkMetaData]:
-    metadata = file.metadata.row_group(number)
-    chunks = [metadata.column(k) for k in range(metadata.num_columns)]
-    return [c for c in chunks if c.path_in_schema.split(".")[0] == column]
+def _too_large(group: Group) -> TooLarge:
+    return TooLarge(
+        f"row group {group.number} of {group.path} decodes to more than {MAX_GROUP:,} bytes; one row costs all of it.",
+        "Write the file with at most 1,024 rows per group, or convert it to `flat`.",
+    )

@@ -87,6 +87,8 @@ class SeekableFile(io.RawIOBase):
         self._start = start
         self._size = source.size - start if size is None else size
         self._at = 0
+        self.touched: tuple[int, int] | None = None
+        """First and last byte (exclusive) read since this was last set to None."""
 
     def readable(self) -> bool:
         """Always."""
@@ -112,6 +114,8 @@ class SeekableFile(io.RawIOBase):
         length = max(min(len(view), self._size - self._at), 0)
         if length:
             view[:length] = self._source.read(self._start + self._at, length)
+            first, last = self.touched or (self._at, self._at)
+            self.touched = min(first, self._at), max(last, self._at + length)
             self._at += length
         return length
 

@@ -33,14 +33,20 @@ Table: TypeAlias = "pa.Table | pa.RecordBatch"
 
 
 class Group(NamedTuple):
-    """Rows that are read together, and where their bytes lie."""
+    """Rows that are read together; ``number`` counts the groups of one file."""
 
     path: str
     column: str
     number: int
+    rows: int
+
+
+class Loaded(NamedTuple):
+    """A decoded group and where its bytes lie."""
+
+    table: Table
     offset: int
     length: int
-    rows: int
 
 
 class GroupedReader(RowReader):
@@ -51,7 +57,7 @@ class GroupedReader(RowReader):
         self._groups = groups
         self._places = FileRows([group.rows for group in groups])
         self.rows = self._places.total
-        self._kept: OrderedDict[int, Table] = OrderedDict()
+        self._kept: OrderedDict[int, Loaded] = OrderedDict()
         self._turn = threading.Lock()
 
     def close(self) -> None:
@@ -60,7 +66,7 @@ class GroupedReader(RowReader):
             self._kept.clear()
 
     @abstractmethod
-    def _load(self, number: int) -> Table:
+    def _load(self, number: int) -> Loaded:
         """The ``number``-th group, decoded; DataFault or TooLarge when it cannot be."""
 
     def _read(self, rows: Sequence[int]) -> list[Row | RowFault]:
@@ -76,26 +82,27 @@ class GroupedReader(RowReader):
     ) -> dict[int, Row | RowFault]:
         group = self._groups[number]
         try:
-            table = self._table(number)
+            loaded = self._loaded(number)
         except PortalError as error:
-            return {k: RowFault(rows[k], error.message, error.remedy, group.path, group.offset) for k in wanted}
-        return {k: self._row(rows[k], table, places[k].row, group) for k in wanted}
+            return {k: RowFault(rows[k], error.message, error.remedy, group.path, 0) for k in wanted}
+        return {k: self._row(rows[k], loaded, places[k].row, group) for k in wanted}
 
-    def _row(self, row: int, table: Table, index: int, group: Group) -> Row | RowFault:
+    def _row(self, row: int, loaded: Loaded, index: int, group: Group) -> Row | RowFault:
+        table, offset, length = loaded
         try:
             ids = _ids(table.column(group.column), index)
         except DataFault as error:
-            return RowFault(row, error.message, error.remedy, group.path, group.offset)
+            return RowFault(row, error.message, error.remedy, group.path, offset)
         extra = {"group": group.number, "row_in_group": index}
-        return self.accept(Row(row, ids, _source(table, index), group.path, group.offset, group.length, extra))
+        return self.accept(Row(row, ids, _source(table, index), group.path, offset, length, extra))
 
-    def _table(self, number: int) -> Table:
+    def _loaded(self, number: int) -> Loaded:
         # The libraries' files have one position: one thread at a time reads a group.
         with self._turn:
             kept = self._kept.get(number)
             if kept is None:
                 kept = self._kept[number] = self._load(number)
-                while len(self._kept) > 1 and sum(table.nbytes for table in self._kept.values()) > KEPT_BYTES:
+                while len(self._kept) > 1 and sum(held.table.nbytes for held in self._kept.values()) > KEPT_BYTES:
                     self._kept.popitem(last=False)
             return kept
 
