@@ -15,19 +15,22 @@ EXACT_FLOAT = 2.0**53
 
 Place = tuple[str, int]
 """(path of the file, offset of the row in it)."""
+Places = tuple[Iterable[str], Iterable[int]]
+"""The paths and the offsets of several rows; either may go on for ever."""
 
 
 def rows_of_block(
-    reader: RowReader, rows: Sequence[int], raw: bytes | memoryview, dtype: np.dtype[Any], places: Iterable[Place]
+    reader: RowReader, rows: Sequence[int], raw: bytes | memoryview, dtype: np.dtype[Any], places: Places
 ) -> list[Row | RowFault]:
     """``raw`` holds the ids of all ``rows`` end to end; twenty rows cost about as much as one."""
+    paths, offsets = places
     values = np.frombuffer(raw, dtype).reshape(len(rows), -1)
     if dtype.kind == "f":
-        return [_from_floats(reader, row, ids, place) for row, ids, place in zip(rows, values, places, strict=True)]
+        return [_from_floats(reader, *row) for row in zip(rows, values, paths, offsets, strict=False)]
     length = values.shape[1] * dtype.itemsize
     found: list[Row | RowFault] = [
         Row(row, ids, None, path, offset, length, {})
-        for row, ids, (path, offset) in zip(rows, widen(values), places, strict=True)
+        for row, ids, path, offset in zip(rows, widen(values), paths, offsets, strict=False)
     ]
     if _plausible(reader, values):
         return found
@@ -44,8 +47,8 @@ def rows_of_pieces(
     """The same from one piece per row; an error in place of a piece is that row's fault."""
     good = [k for k, piece in enumerate(pieces) if not isinstance(piece, PortalError)]
     block = b"".join(piece for piece in pieces if not isinstance(piece, PortalError))
-    decoded = rows_of_block(reader, [rows[k] for k in good], block, dtype, [places[k] for k in good]) if good else []
-    found = iter(decoded)
+    own = [places[k][0] for k in good], [places[k][1] for k in good]
+    found = iter(rows_of_block(reader, [rows[k] for k in good], block, dtype, own) if good else [])
     return [
         fault_of(rows[k], piece, places[k]) if isinstance(piece, PortalError) else next(found)
         for k, piece in enumerate(pieces)
@@ -68,7 +71,7 @@ def _plausible(reader: RowReader, values: npt.NDArray[Any]) -> bool:
     return reader.vocabulary is None or bool(values.max() < reader.vocabulary)
 
 
-def _from_floats(reader: RowReader, row: int, values: npt.NDArray[Any], place: Place) -> Row | RowFault:
+def _from_floats(reader: RowReader, row: int, values: npt.NDArray[Any], path: str, offset: int) -> Row | RowFault:
     """Some Megatron writers store ids as floating point; only whole numbers are ids."""
     whole = np.isfinite(values) & (np.abs(values) <= EXACT_FLOAT)
     whole &= np.floor(np.where(whole, values, 0)) == values
@@ -78,7 +81,8 @@ def _from_floats(reader: RowReader, row: int, values: npt.NDArray[Any], place: P
             row,
             f"token {at} of the row is {values[at]}, which is no token id",
             "Check the dtype of the chunk and the dialect of its index.",
-            *place,
+            path,
+            offset,
         )
     ids: Ids = values.astype(np.int64)
-    return reader.accept(Row(row, ids, None, place[0], place[1], values.nbytes, {}))
+    return reader.accept(Row(row, ids, None, path, offset, values.nbytes, {}))

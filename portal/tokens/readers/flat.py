@@ -74,7 +74,7 @@ class FlatReader(RowReader):
         except PortalError:
             # Read one by one instead, so that the rows before the cut stay readable.
             return None
-        places = zip(repeat(source.path), range(offset, offset + len(raw), size), strict=False)
+        places = repeat(source.path), range(offset, offset + len(raw), size)
         return rows_of_block(self, rows, raw, self._dtype, places)
 
     def _read_scattered(self, rows: Sequence[int]) -> list[Row | RowFault]:

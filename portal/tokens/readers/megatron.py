@@ -82,7 +82,7 @@ class MegatronReader(RowReader):
             raw = source.read(place.row, size * len(rows))
         except PortalError:
             return None
-        places = zip(repeat(source.path), range(place.row, place.row + len(raw), size), strict=False)
+        places = repeat(source.path), range(place.row, place.row + len(raw), size)
         return rows_of_block(self, rows, raw, self._index.dtype, places)
 
     def _read_scattered(self, rows: Sequence[int], pointers: list[int], sizes: list[int]) -> list[Row | RowFault]:
@@ -113,7 +113,7 @@ class MegatronReader(RowReader):
         raw = b"".join(part for part in parts if not isinstance(part, PortalError))
         if not raw:
             return self.accept(Row(row, np.zeros(0, np.uint32), None, *place, 0, {}))
-        return rows_of_block(self, [row], raw, self._index.dtype, [place])[0]
+        return rows_of_block(self, [row], raw, self._index.dtype, ([place[0]], [place[1]]))[0]
 
     def _parts(self, pointer: int, size: int) -> list[Span]:
         """The bytes of one row: two pieces where it runs on into the next shard."""
