@@ -1,4 +1,4 @@
-"""Twenty rows of a 1 GB chunk: time and bytes against one pread of the same bytes; ids and pieces as JSON on top."""
+"""Twenty rows of a 1 GB chunk: time and bytes against preads of exactly the same bytes, pages warm."""
 
 from __future__ import annotations
 
