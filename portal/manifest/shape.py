@@ -72,9 +72,13 @@ def salvage(document: Any) -> Salvaged:
 
 def _in_words(errors: list[Any], document: Any) -> list[Contradiction]:
     found: dict[Place, Contradiction] = {}
-    for error in errors:
-        place = _real_place(error["loc"], document)
-        # A union reports one error a member; the first is the one its value looks like.
+    places = [_real_place(error["loc"], document) for error in errors]
+    deeper = {place[:length] for place in places for length in range(len(place))}
+    for error, place in zip(errors, places, strict=True):
+        # A union reports one error a member: the member that looks inside the value is the one that was meant,
+        # else the first.
+        if error["type"] in ("list_type", "model_type") and place in deeper:
+            continue
         found.setdefault(place, Contradiction(place, *_words(error, place)))
     return list(found.values())
 
