@@ -15,9 +15,10 @@ from sqlalchemy import Engine
 from sqlmodel import Session, col
 
 from portal.catalog.answers import OrderView, TokenBatch, TokenRow
-from portal.catalog.facts import OrderFact, ReleaseFacts, engine_of
+from portal.catalog.facts import OrderFact, ReleaseFacts
 from portal.catalog.files import FileRow, load_files
 from portal.catalog.release import load_facts
+from portal.catalog.shelves import engine_of
 from portal.catalog.steps import order_at
 from portal.errors import BadRequest, IntegrityError, OrderUnknown, PortalError, Unavailable
 from portal.manifest.expand import ChunkEntry, FileEntry

@@ -6,17 +6,14 @@ checkpoints and for ten thousand.
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_left, bisect_right
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
-from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine
-from sqlmodel import Session
+import numpy as np
+import numpy.typing as npt
 
 from portal.catalog.answers import (
     CheckpointRef,
@@ -29,11 +26,8 @@ from portal.catalog.answers import (
     SeriesView,
 )
 from portal.catalog.files import FileRow
-from portal.catalog.revisions import Stamp, clock_of
 from portal.errors import StepNotRecorded
 from portal.manifest.expand import OrderEntry, StageEntry, tokens_after
-
-KEPT_RELEASES = 64
 
 
 class Interval(Protocol):
@@ -162,6 +156,14 @@ class SeriesFact:
 
 
 @dataclass(frozen=True)
+class SeriesGroup:
+    """Series that were logged at the same steps, so that one search finds a step in all of them."""
+
+    steps: npt.NDArray[np.int64]
+    members: list[tuple[SeriesView, npt.NDArray[np.float64]]]
+
+
+@dataclass(frozen=True)
 class EventFact:
     """An event as an interval."""
 
@@ -232,6 +234,8 @@ class ReleaseFacts:
     findings_by_step: dict[int, list[FindingView]] = field(default_factory=dict)
     labels: dict[str, CheckpointFact] = field(default_factory=dict)
     series_by_name: dict[str, SeriesFact] = field(default_factory=dict)
+    opened: dict[str, list[SeriesGroup]] = field(default_factory=dict)
+    """The series as arrays, by the folder they were opened in."""
 
     @property
     def last_step(self) -> int:
@@ -297,50 +301,3 @@ class ReleaseFacts:
         """Steps of the released checkpoints around ``step``."""
         k = bisect_left(self.released_steps, step)
         return sorted(set(self.released_steps[max(0, k - 1) : k + 1]))
-
-
-class FactsShelf:
-    """The facts of the releases asked for last, by run name."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[str, tuple[Stamp, ReleaseFacts]] = OrderedDict()
-
-    def find(self, run: str, stamp: Stamp) -> ReleaseFacts | None:
-        """The run's facts when they were read under this stamp."""
-        with self._lock:
-            kept = self._kept.get(run)
-            if kept is None or kept[0] != stamp:
-                return None
-            self._kept.move_to_end(run)
-            return kept[1]
-
-    def keep(self, run: str, stamp: Stamp, facts: ReleaseFacts) -> None:
-        """Remember them; the run asked for longest ago goes."""
-        with self._lock:
-            self._kept[run] = (stamp, facts)
-            self._kept.move_to_end(run)
-            while len(self._kept) > KEPT_RELEASES:
-                self._kept.popitem(last=False)
-
-
-_shelves: WeakKeyDictionary[Engine, FactsShelf] = WeakKeyDictionary()
-_shelves_lock = threading.Lock()
-
-
-def shelf_of(engine: Engine) -> FactsShelf:
-    """The shelf of an engine."""
-    with _shelves_lock:
-        return _shelves.setdefault(engine, FactsShelf())
-
-
-def kept_facts(engine: Engine, run: str) -> ReleaseFacts | None:
-    """Facts that need no query at all: only for an embedded database whose catalog has not changed since."""
-    clock = clock_of(engine)
-    return shelf_of(engine).find(run, clock.local_stamp()) if clock.local else None
-
-
-def engine_of(session: Session) -> Engine:
-    """The engine a session is bound to."""
-    bind = session.get_bind()
-    return bind if isinstance(bind, Engine) else bind.engine

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sqlmodel import Session
 
 from portal.catalog.answers import Page, SeriesView
-from portal.catalog.facts import ReleaseFacts, SeriesFact
+from portal.catalog.facts import ReleaseFacts, SeriesFact, SeriesGroup
 from portal.catalog.paging import slice_page
 from portal.catalog.release import load_facts
 from portal.errors import BadRequest, SeriesNotFound
@@ -78,6 +78,20 @@ def find_series(session: Session, settings: Settings, run: str, name: str) -> tu
     """One series whole, memory-mapped. SeriesNotFound names close matches."""
     found = _find(load_facts(session, run), name)
     return found.view, open_series(metrics_root(settings), found.location)
+
+
+def series_groups(facts: ReleaseFacts, settings: Settings) -> list[SeriesGroup]:
+    """All series of a release as arrays, opened once; those that share their steps together."""
+    root = metrics_root(settings)
+    found = facts.opened.get(str(root))
+    if found is None:
+        groups: dict[int, SeriesGroup] = {}
+        for series in facts.series:
+            opened = open_series(root, series.location)
+            group = groups.setdefault(id(opened.steps), SeriesGroup(opened.steps, []))
+            group.members.append((series.view, opened.values))
+        found = facts.opened.setdefault(str(root), list(groups.values()))
+    return found
 
 
 def metrics_of(facts: ReleaseFacts, settings: Settings, query: MetricQuery) -> QueriedMetrics:

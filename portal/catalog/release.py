@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from sqlalchemy import case, func
+from sqlalchemy import select as core_select
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
@@ -22,12 +23,11 @@ from portal.catalog.facts import (
     SeriesFact,
     SpanFact,
     Spans,
-    engine_of,
-    shelf_of,
 )
 from portal.catalog.files import FileRow, load_files
 from portal.catalog.paging import check_text
 from portal.catalog.revisions import clock_of, read_stamp
+from portal.catalog.shelves import engine_of, shelf_of
 from portal.errors import RunNotFound
 from portal.manifest.expand import FileEntry, OrderEntry, StageEntry
 from portal.models import (
@@ -145,9 +145,11 @@ def _unknown(session: Session, run: str) -> RunNotFound:
 
 
 def _rows(session: Session, table: Any, release_id: int, order: Any) -> list[Any]:
-    # NULLs are put last by name: PostgreSQL and SQLite disagree about their place.
-    statement = select(table).where(table.release_id == release_id).order_by(order.is_(None), order, table.id)
-    return list(session.exec(statement).all())
+    # NULLs are put last by name: PostgreSQL and SQLite disagree about their place. Plain rows, because
+    # making objects of ten thousand checkpoints takes three times as long.
+    columns = table.__table__
+    statement = core_select(columns).where(columns.c.release_id == release_id)
+    return list(session.execute(statement.order_by(order.is_(None), order, columns.c.id)).all())
 
 
 def _stage(s: Stage) -> StageEntry:

@@ -10,11 +10,10 @@ from portal.catalog.answers import DataAtStep, MetricAtStep, OrderView, StepView
 from portal.catalog.facts import ConfigFact, OrderFact, ReleaseFacts
 from portal.catalog.files import Links
 from portal.catalog.findings import config_view
-from portal.catalog.metrics import metrics_root
+from portal.catalog.metrics import series_groups
 from portal.catalog.release import load_facts
 from portal.catalog.runs import stage_view
 from portal.errors import OrderUnknown
-from portal.metrics.series import open_series
 from portal.settings import Settings
 from portal.tokens.orders import explain_order, rows_total
 
@@ -85,12 +84,23 @@ def _batch_rows(facts: ReleaseFacts, order: OrderFact | None, step: int) -> tupl
         return None, "How many rows a step reads is not recorded."
     if facts.rows_per_step(order.first_step, step) is None:
         return usual, "The batch size changes inside one data order, so its rows cannot be counted."
-    if step != order.last_step and not order.entry.per_chunk:
+    if not _may_be_half(facts, order, usual, step):
         return usual, ""
     try:
         return rows_total(order.entry, usual, facts.chunk_rows, step), ""
     except OrderUnknown as error:
         return None, error.message
+
+
+def _may_be_half(facts: ReleaseFacts, order: OrderFact, per_step: int, step: int) -> bool:
+    """Whether the data, or the chunk where each is read alone, may end inside this step's batch."""
+    if not order.entry.per_chunk:
+        return step == order.last_step
+    span = facts.spans.at(step)[:1]
+    if not span or order.entry.start or not order.entry.steps_per_chunk:
+        return True
+    rows = facts.chunk_rows.get(span[0].chunk)
+    return rows is None or (step - span[0].first_step + 1) * per_step > rows
 
 
 def _not_at_hand(facts: ReleaseFacts, order: OrderFact | None, names: list[str]) -> str:
@@ -114,15 +124,16 @@ def _config_at(facts: ReleaseFacts, step: int) -> ConfigFact | None:
 
 
 def _metrics_at(facts: ReleaseFacts, settings: Settings, step: int) -> list[MetricAtStep]:
-    root = metrics_root(settings)
-    found = []
-    for series in facts.series:
-        value = open_series(root, series.location).value_at(step)
-        if value is not None:
-            view = series.view
-            found.append(
-                MetricAtStep(view.name, view.group, view.unit, value if math.isfinite(value) else None, special(value))
-            )
+    found: list[MetricAtStep] = []
+    for group in series_groups(facts, settings):
+        place = int(group.steps.searchsorted(step, "right")) - 1
+        # Of several points at one step the last one counts: after a restart it is the one the model contains.
+        if place < 0 or group.steps[place] != step:
+            continue
+        for view, values in group.members:
+            value = float(values[place])
+            shown = value if math.isfinite(value) else None
+            found.append(MetricAtStep(view.name, view.group, view.unit, shown, special(value)))
     return found
 
 

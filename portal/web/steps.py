@@ -9,9 +9,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from portal.catalog.answers import Pair, StepView
-from portal.catalog.facts import kept_facts
 from portal.catalog.pairs import get_pair
 from portal.catalog.runs import get_run
+from portal.catalog.shelves import kept_facts
 from portal.catalog.steps import get_step, step_view
 from portal.database import open_session
 from portal.web.commands import pair_commands

@@ -109,7 +109,9 @@ def test_a_file_of_another_size_is_refused(session: Session, settings: Settings,
     assert read_batch(session, settings, small.run, 15).rows_total == 4
 
 
-def test_a_replaced_file_is_not_read_through_an_old_descriptor(session: Session, settings: Settings, small: SmallRun) -> None:
+def test_a_replaced_file_is_not_read_through_an_old_descriptor(
+    session: Session, settings: Settings, small: SmallRun
+) -> None:
     path = small.folder / "chunk_0.jsonl"
     before = read_batch(session, settings, small.run, 1).rows[0].token_ids
     body = path.read_bytes()
@@ -144,7 +146,9 @@ def test_rows_that_cannot_be_had(
         read_batch(session, settings, "lab/small", 5)
 
 
-def test_steps_past_the_data_are_refused_and_others_answered(engine: Engine, settings: Settings, tmp_path: Path) -> None:
+def test_steps_past_the_data_are_refused_and_others_answered(
+    engine: Engine, settings: Settings, tmp_path: Path
+) -> None:
     small_run(engine, settings, tmp_path / "x", data=_data({"kind": "sequential"}))
     with open_session(engine) as session:
         assert len(read_batch(session, settings, "lab/small", 10).rows) == 4
@@ -157,7 +161,9 @@ def test_an_index_file_names_the_rows(engine: Engine, settings: Settings, tmp_pa
     folder.mkdir()
     drawn = np.random.default_rng(3).permutation(80).astype("<u4")
     (folder / "order.u32").write_bytes(drawn.tobytes())
-    chunks = [{"name": f"c{k}", "files": [{"path": f"chunk_{k}.jsonl"}], "format": "jsonl", "rows": 40} for k in range(2)]
+    chunks = [
+        {"name": f"c{k}", "files": [{"path": f"chunk_{k}.jsonl"}], "format": "jsonl", "rows": 40} for k in range(2)
+    ]
     order = {
         "first_step": 1,
         "last_step": 20,

@@ -118,14 +118,19 @@ def test_an_unknown_chunk_names_close_ones(session: Session, small: SmallRun) ->
 
 def test_a_chunk_read_again_is_numbered(engine: Engine, settings: Settings, tmp_path: Path) -> None:
     chunk = {"name": "a", "files": [{"path": "a.jsonl"}], "format": "jsonl", "rows": 40}
-    orders = [{"first_step": 1 + 10 * k, "last_step": 10 + 10 * k, "chunks": ["a"], "kind": "sequential"} for k in range(2)]
+    orders = [
+        {"first_step": 1 + 10 * k, "last_step": 10 + 10 * k, "chunks": ["a"], "kind": "sequential"} for k in range(2)
+    ]
     small_run(engine, settings, tmp_path / "again", data={"chunks": [chunk], "order": orders})
     with open_session(engine) as session:
         assert [s.repeat for s in list_chunks(session, "lab/small").items[0].spans] == [0, 1]
 
 
 def test_configs_events_and_findings(engine: Engine, settings: Settings, tmp_path: Path) -> None:
-    found = [FoundFinding("gap", "warning", "A step is missing.", 3, {"count": 1}), FoundFinding("run", "info", "Whole run.")]
+    found = [
+        FoundFinding("gap", "warning", "A step is missing.", 3, {"count": 1}),
+        FoundFinding("run", "info", "Whole run."),
+    ]
     record(engine, settings, {"run": "lab/f", "events": [{"step": 2, "kind": "restart"}]}, findings=found)
     small_run(engine, settings, tmp_path / "small")
     with open_session(engine) as session:

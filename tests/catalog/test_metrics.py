@@ -62,7 +62,9 @@ def test_x_that_is_not_known_is_refused(engine: Engine, settings: Settings) -> N
         {"series": ("train/loss",), "last": -(10**30)},
     ],
 )
-def test_questions_that_cannot_be_answered(session: Session, settings: Settings, small: SmallRun, query: dict[str, Any]) -> None:
+def test_questions_that_cannot_be_answered(
+    session: Session, settings: Settings, small: SmallRun, query: dict[str, Any]
+) -> None:
     with pytest.raises(BadRequest):
         query_metrics(session, settings, small.run, MetricQuery(**query))
 

@@ -92,7 +92,13 @@ def test_a_pair_over_two_chunks_needs_rows_of_both(session: Session, settings: S
     ],
 )
 def test_what_cannot_be_paired_is_refused_with_a_remedy(
-    session: Session, settings: Settings, small: SmallRun, step: int, data: str, steps: int | None, error: type[PortalError]
+    session: Session,
+    settings: Settings,
+    small: SmallRun,
+    step: int,
+    data: str,
+    steps: int | None,
+    error: type[PortalError],
 ) -> None:
     with pytest.raises(error) as refused:
         get_pair(session, settings, small.run, step, data, steps)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import Engine
 
-from portal.catalog.facts import kept_facts
 from portal.catalog.release import load_facts
 from portal.catalog.revisions import bump_revision, clock_of
+from portal.catalog.shelves import kept_facts
 from portal.database import open_session
 from portal.settings import Settings
 from tests.builders import many_checkpoints
