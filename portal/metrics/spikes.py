@@ -13,7 +13,7 @@ THRESHOLD = 12.0
 """How many robust deviations above the usual counts as a spike."""
 LEAST = 0.05
 """And at least this part of the usual level: on a very smooth curve every ripple is many deviations."""
-FLANK = 6
+FLANK = 3
 """Within so many buckets on both sides a spike has lost half its height; the corner of a schedule has not."""
 MOST = 40
 """Highest spikes that get a mark; the band shows every one."""
@@ -44,17 +44,17 @@ def find_spikes(buckets: Buckets) -> npt.NDArray[np.intp]:
 def _stands_alone(top: npt.NDArray[np.float64], height: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Where a value is the highest of its flanks and both flanks fall below half its height.
 
-    The first and last points have one flank only: whether the curve came down or went up to them is unknown.
+    A curve begins high without having risen, so a left flank is needed; what comes after the end is unknown.
     """
     padded = np.pad(top, FLANK, constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * FLANK + 1)
     highest = np.nanargmax(windows, axis=1) == FLANK
     half = top - height / 2
     alone: npt.NDArray[np.bool_] = highest.copy()
-    for flank in (windows[:, :FLANK], windows[:, FLANK + 1 :]):
-        known = ~np.isnan(flank).all(axis=1)
+    after = np.pad(top, FLANK, constant_values=(np.nan, -np.inf))
+    for flank in (windows[:, :FLANK], np.lib.stride_tricks.sliding_window_view(after, 2 * FLANK + 1)[:, FLANK + 1 :]):
         lowest = np.min(np.where(np.isnan(flank), np.inf, flank), axis=1)
-        alone &= known & (lowest < half)
+        alone &= lowest < half
     return alone
 
 

@@ -18,6 +18,8 @@ export class Lanes {
 
   /** Redraws for a chart's range; marks that fall on one pixel become one that says how many. */
   draw(scale) {
+    // Before the first layout there is no width to draw on; the resize that follows draws.
+    if (scale.width <= 0) return;
     this.scale = scale;
     this.marks = [];
     const names = ["stages", "data", "checkpoints", "events"].filter((name) => this.lanes[name].length);

@@ -19,7 +19,7 @@ document.addEventListener("click", (event) => {
 document.addEventListener("pointerover", (event) => {
   const token = event.target.closest(".tokens b");
   const bar = document.getElementById("token-said");
-  if (token && bar) bar.textContent = `position ${token.dataset.at} · id ${token.dataset.id} · ${JSON.stringify(token.textContent)}`;
+  if (token && bar) bar.textContent = `position ${token.dataset.at} · id ${token.dataset.id} · ${token.textContent ? JSON.stringify(token.textContent) : "part of the character that follows"}`;
 });
 
 document.addEventListener("htmx:afterSettle", () => {
