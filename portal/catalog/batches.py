@@ -7,10 +7,12 @@ import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
 
+import numpy as np
 from sqlalchemy import Engine
 from sqlmodel import Session, col
 
@@ -192,14 +194,21 @@ def _readers(
             "Download the chunk from its own address (see its page), or publish a local copy.",
             chunk=absent,
         )
-    files: dict[int, list[FileRow]] = defaultdict(list)
-    for row in load_files(session, facts.head.id, col(File.chunk_id).in_([facts.chunks[n].id for n in names])):
-        files[row.chunk_id or 0].append(row)
     opened = _desktop(session).readers
-    for name in names:
-        readable = [_readable(row, settings) for row in files[facts.chunks[name].id]]
+    for name, rows in _data_files(session, facts, names).items():
+        readable = [_readable(row, settings) for row in rows]
         key = (facts.head.id, name, tuple(_look(f) for f in readable))
-        yield name, opened.get(key, lambda name=name, readable=readable: _open_reader(settings, facts, name, readable))  # type: ignore[misc]
+        yield name, opened.get(key, partial(_open_reader, settings, facts, name, readable))
+
+
+def _data_files(session: Session, facts: ReleaseFacts, names: list[str]) -> dict[str, list[FileRow]]:
+    unread = {facts.chunks[n].id: n for n in names if n not in facts.data_files}
+    if unread:
+        found: dict[str, list[FileRow]] = {name: [] for name in unread.values()}
+        for row in load_files(session, facts.head.id, col(File.chunk_id).in_(list(unread))):
+            found[unread[row.chunk_id or 0]].append(row)
+        facts.data_files.update(found)
+    return {name: facts.data_files[name] for name in names}
 
 
 def _open_reader(settings: Settings, facts: ReleaseFacts, name: str, files: list[ReadableFile]) -> RowReader:
@@ -263,17 +272,17 @@ def _token_row(ref: RowRef, row: Row | RowFault, decoder: Decoder | None, text: 
     if isinstance(row, RowFault):
         told = f"{row.message} {row.remedy}".strip()
         return TokenRow(ref.position, ref.chunk, ref.row, None, [], None, [], False, row.file, row.offset, 0, told)
-    ids = row.token_ids.tolist()
+    ids = row.token_ids.astype(np.int64, copy=False)
     starts = decoder.document_starts(ids) if decoder else []
     return TokenRow(
         position=ref.position,
         chunk=ref.chunk,
         row=ref.row,
         source=row.source,
-        token_ids=ids,
+        token_ids=ids.tolist(),
         pieces=decoder.pieces(ids) if decoder and text else None,
         document_starts=starts,
-        starts_mid_document=bool(decoder and ids and 0 not in starts),
+        starts_mid_document=bool(decoder and len(ids) and 0 not in starts),
         file=row.file,
         offset=row.offset,
         length=row.length,

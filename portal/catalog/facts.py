@@ -235,7 +235,9 @@ class ReleaseFacts:
     labels: dict[str, CheckpointFact] = field(default_factory=dict)
     series_by_name: dict[str, SeriesFact] = field(default_factory=dict)
     opened: dict[str, list[SeriesGroup]] = field(default_factory=dict)
-    """The series as arrays, by the folder they were opened in."""
+    """The series as arrays, by the folder they were opened in; filled when first asked for."""
+    data_files: dict[str, list[FileRow]] = field(default_factory=dict)
+    """Files of the chunks read so far, by chunk."""
 
     @property
     def last_step(self) -> int:

@@ -41,6 +41,7 @@ class Decoder:
         self.vocabulary: int = max(names.values(), default=-1) + 1
         """One more than the largest id."""
         self._specials = frozenset(id_ for id_, token in added.items() if token.special)
+        self._special_ids = np.array(sorted(self._specials), dtype=np.int64)
         self._known = frozenset(names.values())
         self._ends = np.array([names[name] for name in END_OF_DOCUMENT if name in names], dtype=np.int64)
         self._begins = np.array([names[name] for name in BEGIN_OF_DOCUMENT if name in names], dtype=np.int64)
@@ -84,8 +85,8 @@ class Decoder:
 
     def specials(self, ids: TokenIds) -> list[int]:
         """Indexes of the special tokens among ``ids``."""
-        numbers: list[int] = np.asarray(ids, dtype=np.int64).tolist()
-        return [place for place, id_ in enumerate(numbers) if id_ in self._specials]
+        found: list[int] = np.flatnonzero(np.isin(np.asarray(ids, dtype=np.int64), self._special_ids)).tolist()
+        return found
 
     def _completed(self, ids: Sequence[int], found: Sequence[str | None], table: ByteTable) -> list[str]:
         """Fill in the pieces of tokens that are no whole text. What they share never reaches past a whole one."""

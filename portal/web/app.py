@@ -16,8 +16,8 @@ from portal.web.deps import Desk
 from portal.web.headers import SecurityHeaders
 from portal.web.kept import AnswerShelf, KeepAnswers
 
-NOUNS = (runs, checkpoints, chunks, steps, tokens, metrics)
-"""Modules with an `api` and a `pages` router each."""
+NOUNS = (steps, tokens, metrics, checkpoints, chunks, runs)
+"""Modules with an `api` and a `pages` router each; routes are tried in this order, so the busiest come first."""
 
 
 def create_app(settings: Settings) -> FastAPI:

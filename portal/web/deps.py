@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
+from blake3 import blake3
 from fastapi import Depends, Path, Query, Request
 from sqlmodel import Session
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from portal.catalog.answers import Page
@@ -36,23 +37,27 @@ def get_desk(request: Request) -> Desk:
     return desk
 
 
-def get_settings(request: Request) -> Settings:
+async def get_settings(request: Request) -> Settings:
     """The settings the application was made with."""
     return get_desk(request).settings
 
 
-def get_address(request: Request) -> str:
+async def get_address(request: Request) -> str:
     """Where this portal is reached: as set, else as this request came."""
     return (get_desk(request).settings.public_url or str(request.base_url)).rstrip("/")
 
 
-def get_session(request: Request) -> Iterator[Session]:
-    """A session for one request."""
-    with open_session(get_desk(request).engine) as session:
+async def get_session(request: Request) -> AsyncIterator[Session]:
+    """A session for one request; opening one asks the database nothing, so no thread is needed for it."""
+    engine = get_desk(request).engine
+    with open_session(engine) as session:
         yield session
+        if engine.dialect.name != "sqlite":
+            # Giving the connection back is a round trip to the server.
+            await run_in_threadpool(session.close)
 
 
-def get_run_name(
+async def get_run_name(
     org: Annotated[str, Path(description="Organisation of the run.")],
     name: Annotated[str, Path(description="Name of the run.")],
 ) -> str:
@@ -60,7 +65,9 @@ def get_run_name(
     return f"{org}/{name}"
 
 
-def get_step_number(step: Annotated[str, Path(description="Step, counted from 1; 0 is the initial model.")]) -> int:
+async def get_step_number(
+    step: Annotated[str, Path(description="Step, counted from 1; 0 is the initial model.")],
+) -> int:
     """The step as a number of any size; BadRequest when it is none."""
     return parse_step(step)
 
@@ -72,7 +79,6 @@ def parse_step(text: str) -> int:
     return int(text)
 
 
-TheDesk = Annotated[Desk, Depends(get_desk)]
 Db = Annotated[Session, Depends(get_session)]
 Config = Annotated[Settings, Depends(get_settings)]
 PortalAddress = Annotated[str, Depends(get_address)]
@@ -84,7 +90,7 @@ Cursor = Annotated[str | None, Query(description="`next` of the page before.", m
 
 def ready_answer(request: Request, body: bytes, media_type: str = "application/json") -> Response:
     """Bytes that are made anew for each request, with an ETag so that a client need not fetch them twice."""
-    etag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+    etag = f'"{blake3(body).hexdigest(12)}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     wanted = request.headers.get("if-none-match")
     if wanted is not None and matches(wanted.encode("latin-1"), etag.encode()):

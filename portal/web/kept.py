@@ -7,13 +7,13 @@ address and the headers it varies by, together with the catalog's stamp; another
 from __future__ import annotations
 
 import gzip
-import hashlib
 import re
 import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from blake3 import blake3
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -183,7 +183,7 @@ class _Recorder:
         headers = [(n, v) for n, v in self._start["headers"] if n not in _NOT_KEPT and n != b"vary"]
         vary = {v.strip() for n, value in self._start["headers"] if n == b"vary" for v in value.split(b",")}
         headers.append((b"vary", b", ".join(sorted(vary | {b"Accept-Encoding"}))))
-        etag = b'"' + hashlib.blake2b(body, digest_size=12).hexdigest().encode() + b'"'
+        etag = b'"' + blake3(body).hexdigest(12).encode() + b'"'
         return KeptAnswer(stamp, etag, with_security(headers), body, 2 * len(body) + 2048)
 
 

@@ -6,19 +6,25 @@ from typing import Annotated, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from portal.catalog.answers import MetricAnswer, Page, SeriesView
-from portal.catalog.metrics import MetricQuery, QueriedMetrics, find_series, list_series, query_metrics
+from portal.catalog.metrics import MetricQuery, QueriedMetrics, find_series, list_series, metrics_of, query_metrics
 from portal.catalog.runs import get_run
+from portal.catalog.shelves import kept_facts
+from portal.database import open_session
 from portal.metrics.charts import Panel, draw_panels
 from portal.metrics.export import to_csv, to_parquet
 from portal.metrics.response import NamedBuckets, to_json
-from portal.web.deps import Config, Cursor, Db, Limit, RunName, json_answer, page_answer
+from portal.web.deps import Config, Cursor, Db, Desk, Limit, RunName, get_desk, json_answer, page_answer
 from portal.web.render import render
 
 api = APIRouter(prefix="/api/v1", tags=["metrics"])
 pages = APIRouter(include_in_schema=False)
+
+QUICK = 10_000
+"""Buckets, over all series, of a query that the event loop may answer itself."""
 
 MAX_PANELS = 24
 """Panels that one page can still be read with."""
@@ -31,10 +37,10 @@ def read_metrics(request: Request, db: Db, run: RunName, limit: Limit = 100, cur
 
 
 @api.get("/runs/{org}/{name}/metrics/data", response_model=MetricAnswer, summary="Numbers in buckets")
-def read_metric_data(  # noqa: PLR0913 - FastAPI reads the query from the signature
-    db: Db,
-    settings: Config,
-    run: RunName,
+async def read_metric_data(  # noqa: PLR0913 - FastAPI reads the query from the signature
+    request: Request,
+    org: str,
+    name: str,
     series: Annotated[str, Query(description="Names, separated by commas.", max_length=20_000)],
     x: Annotated[str, Query(description="`step`, `tokens`, `chunk` or `checkpoint`.")] = "step",
     first: Annotated[int | None, Query(description="First step (a step whatever `x` is).")] = None,
@@ -50,7 +56,14 @@ def read_metric_data(  # noqa: PLR0913 - FastAPI reads the query from the signat
     number is NaN and a missing step is -1; in `json` both are null.
     """
     names = tuple(dict.fromkeys(n.strip() for n in series.split(",") if n.strip()))
-    found = query_metrics(db, settings, run, MetricQuery(names, x, first, last, buckets))
+    query = MetricQuery(names, x, first, last, buckets)
+    desk, run = get_desk(request), f"{org}/{name}"
+    facts = kept_facts(desk.engine, run)
+    if facts is None or len(names) * buckets > QUICK:
+        found = await run_in_threadpool(_look_up, desk, run, query)
+    else:
+        # Facts at hand and levels stored: shorter than the way to a thread and back.
+        found = metrics_of(facts, desk.settings, query)
     return Response(encode(found, encoding == "base64"), media_type="application/json")
 
 
@@ -88,6 +101,11 @@ def read_figure(  # noqa: PLR0913 - FastAPI reads the query from the signature
     found = query_metrics(db, settings, run, MetricQuery(tuple(series), "step", first, last, buckets))
     panels = [Panel(s.view.name, s.view.unit, s.buckets) for s in found.series]
     return json_answer(draw_panels(panels, found.first, found.last, y == "log"))
+
+
+def _look_up(desk: Desk, run: str, query: MetricQuery) -> QueriedMetrics:
+    with open_session(desk.engine) as session:
+        return query_metrics(session, desk.settings, run, query)
 
 
 def encode(found: QueriedMetrics, packed: bool) -> bytes:

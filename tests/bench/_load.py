@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
@@ -39,9 +40,13 @@ def nginx(root: Path) -> Iterator[int]:
     port = free_port()
     with tempfile.TemporaryDirectory() as scratch:
         config = Path(scratch) / "nginx.conf"
-        paths = "".join(f"{kind}_temp_path {scratch}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        paths = "".join(
+            f"{kind}_temp_path {scratch}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        # A worker that drops root's rights could not read a temporary folder.
+        owner = "user root; " if os.geteuid() == 0 else ""
         config.write_text(
-            f"daemon off; worker_processes 1; pid {scratch}/pid; error_log {scratch}/error; events {{}}\n"
+            f"{owner}daemon off; worker_processes 1; pid {scratch}/pid; error_log {scratch}/error; events {{}}\n"
             f"http {{ sendfile on; access_log off; {paths} server {{ listen {HOST}:{port}; root {root}; }} }}\n"
         )
         program = shutil.which("nginx") or "/usr/sbin/nginx"
@@ -70,7 +75,9 @@ def wrk(port: int, path: str, connections: int, script: str = "", seconds: float
         file.write(script)
         file.flush()
         command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *(["-s", file.name] if script else [])]
-        told = subprocess.run([*command, f"http://{HOST}:{port}{path}"], capture_output=True, text=True, check=True).stdout
+        told = subprocess.run(
+            [*command, f"http://{HOST}:{port}{path}"], capture_output=True, text=True, check=True
+        ).stdout
     if "Non-2xx" in told or "Socket errors" in told:
         raise RuntimeError(told)
     found = re.search(r"Requests/sec:\s+([\d.]+)", told)
@@ -118,6 +125,8 @@ def download(port: int, path: str, streams: int) -> float:
 def _discard(port: int, path: str, total: list[int], k: int) -> None:
     with socket.create_connection((HOST, port)) as link:
         link.sendall(f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
+        if b" 200 " not in link.recv(64, socket.MSG_PEEK):
+            raise RuntimeError(f"{path} was refused on port {port}")
         while count := link.recv_into(_BUFFER, len(_BUFFER), socket.MSG_TRUNC):
             total[k] += count
 

@@ -55,7 +55,10 @@ def build(folder: Path) -> str:
     values = 8 + generator.standard_normal((20, STEPS)).cumsum(1) / 500
     values[:, 1000], values[:, 2000], values[:, 3000] = np.nan, np.inf, 1e6
     series = [series_data(f"s{k}", range(1, STEPS + 1), values[k]) for k in range(20)]
-    (folder / "rows.bin").write_bytes(generator.integers(0, 256, (22_400, 2049)).astype("<u2").tobytes())
+    # Letters with a half character here and there, as text in a byte-level tokenizer looks.
+    rows = generator.integers(0, 94, (22_400, 2049))
+    rows[generator.random(rows.shape) < 0.002] = 200
+    (folder / "rows.bin").write_bytes(rows.astype("<u2").tobytes())
     (folder / "tokenizer.json").write_text(byte_tokenizer().to_str())
     digest = _large_file(folder / "large.bin")
     record(engine, settings, _amber(), folder, series)
@@ -85,7 +88,9 @@ def bench_steps(portal: int, floor: int) -> None:
         found = ratio(lambda: wrk(portal, "/", 8, fresh), lambda: wrk(floor, f"/floor/{size}", 8))  # noqa: B023
         _print(f"step lookup, {run}, random steps (req/s)", found, goal)
     few = 'request = function() return wrk.format(nil, "/api/v1/runs/bench/c10/steps/" .. math.random(1, 100)) end'
-    many = 'request = function() return wrk.format(nil, "/api/v1/runs/bench/c10000/steps/" .. math.random(1, 100000)) end'
+    many = (
+        'request = function() return wrk.format(nil, "/api/v1/runs/bench/c10000/steps/" .. math.random(1, 100000)) end'
+    )
     found = ratio(lambda: wrk(portal, "/", 8, many), lambda: wrk(portal, "/", 8, few), 5)
     _print("step lookup, 10,000 checkpoints over 10 (req/s)", found, ">= 0.9")
 
@@ -126,7 +131,9 @@ def bench_files(portal: int, folder: Path, digest: str) -> None:
     with _downloading(portal, path, 8):
         busy = latencies(portal, "/healthz", 4)
     quantiles = [f"{values[int(len(values) * q)]:.2f}" for values in (idle, busy) for q in (0.5, 0.99)]
-    print(f"API during 8 downloads, p50/p99 ms: idle {quantiles[0]}/{quantiles[1]}, busy {quantiles[2]}/{quantiles[3]} (goal p99 <= 10)")
+    print(
+        f"API during 8 downloads, p50/p99 ms: idle {quantiles[0]}/{quantiles[1]}, busy {quantiles[2]}/{quantiles[3]} (goal p99 <= 10)"
+    )
 
 
 @contextmanager
@@ -165,7 +172,12 @@ def _large_file(path: Path) -> str:
 def _amber() -> dict[str, object]:
     rows = {"first_step": 1, "last_step": 10, "chunks": ["local"], "kind": "sequential"}
     orders = [rows] + [
-        {"first_step": 11 + 762 * k, "last_step": min(10 + 762 * (k + 1), STEPS), "chunks": [f"train_{k:03d}"], "kind": "unknown"}
+        {
+            "first_step": 11 + 762 * k,
+            "last_step": min(10 + 762 * (k + 1), STEPS),
+            "chunks": [f"train_{k:03d}"],
+            "kind": "unknown",
+        }
         for k in range(360)
     ]
     local = {"name": "local", "files": [{"path": "rows.bin"}], "format": "flat", "dtype": "u16", "rows": 22_400}
@@ -181,7 +193,11 @@ def _amber() -> dict[str, object]:
         "model": {"vocabulary": 260},
         "training": {"last_step": STEPS, "row_length": 2049, "rows_per_step": 2240, "tokens_per_step": 4_587_520},
         "checkpoints": [
-            {"steps": {"first": 762, "every": 762, "count": 360}, "labels": ["ckpt_{index:03d}"], "location": "hf://LLM360/Amber@x"},
+            {
+                "steps": {"first": 762, "every": 762, "count": 360},
+                "labels": ["ckpt_{index:03d}"],
+                "location": "hf://LLM360/Amber@x",
+            },
             {"step": 5, "files": [{"path": "large.bin", "role": "weights"}]},
         ],
         "data": {"chunks": [local, remote], "order": orders},
