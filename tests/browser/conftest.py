@@ -26,7 +26,7 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 ]  # fmt: skip
-DRAWN = "[...document.querySelectorAll('.plot, .lanes')].every(node => node.dataset.ready)"
+DRAWN = "() => [...document.querySelectorAll('.plot, .lanes')].every(node => node.dataset.ready)"
 
 
 @dataclass

@@ -63,7 +63,7 @@ def test_no_attack_runs_even_without_the_policy(look: Watched) -> None:
         # The control: the same browser does run the attack where a page lets it in.
     page.goto("about:blank")
     page.set_content(f"<div>{ATTACKS[1]}</div>")
-    page.wait_for_function("window.hit === 1")
+    page.wait_for_function("() => window.hit === 1")
 
 
 def test_the_policy_stops_what_would_get_through(look: Watched) -> None:
