@@ -12,15 +12,18 @@ from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import DatabaseError as DatabaseFault
 from sqlalchemy.exc import OperationalError as DatabaseDown
 from sqlmodel import Session
 
-from portal.errors import Unavailable
+from portal.errors import Unavailable, UsageError
 from portal.settings import Settings
 
 __all__ = [
     "DatabaseDown",
+    "DatabaseFault",
     "Engine",
     "check_schema",
     "create_database_engine",
@@ -31,16 +34,17 @@ __all__ = [
 
 
 def create_database_engine(settings: Settings) -> Engine:
-    """An engine for the configured database; SQLite gets WAL, FULL and enforced foreign keys."""
-    url = make_url(settings.resolved_database_url)
-    if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=8)
-    if url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 10})
-    event.listen(engine, "connect", _set_sqlite_switches)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
+    """An engine for the configured database; SQLite gets WAL, FULL and enforced foreign keys.
+
+    Raises UsageError for an address that names no database this version can speak to.
+    """
+    try:
+        return _create_engine(make_url(settings.resolved_database_url))
+    except (ArgumentError, ImportError) as error:
+        raise UsageError(
+            f"The database's address cannot be used: {error}.",
+            "Set PORTAL_DATABASE_URL to postgresql+psycopg://user@host/name or sqlite:////path/to/file.",
+        ) from None
 
 
 @contextmanager
@@ -73,6 +77,17 @@ def migrations_folder() -> Path:
     """Alembic's scripts: inside the installed package, or at the top of a checkout."""
     inside = Path(__file__).parent / "_migrations"
     return inside if inside.is_dir() else Path(__file__).parent.parent / "migrations"
+
+
+def _create_engine(url: URL) -> Engine:
+    if url.get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=8)
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 10})
+    event.listen(engine, "connect", _set_sqlite_switches)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
 
 
 def _alembic_config() -> AlembicConfig:

@@ -1,7 +1,7 @@
 """The commands; each parses its arguments and calls one function.
 
-`main` loads only the module of the command that was asked for: importing all of them would cost
-every call a second.
+Only the module of the command that was asked for is imported, and none for `portal --help`:
+importing all of them would cost every call seconds.
 """
 
 from __future__ import annotations
@@ -9,49 +9,66 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import typer
 
 from portal import __version__
-from portal.cli.terminal import complain
-from portal.errors import ManifestRefused, PortalError, UsageError
+from portal.cli.refusals import explain
+from portal.cli.terminal import leave_quietly, tolerate_any_character
+
+HELP = "Look inside fully open LLM training: every step, its checkpoint, its data, and whether all of it is what it claims to be."
+
+
+@dataclass(frozen=True)
+class Command:
+    """Where a command is defined, and its line in the list of commands."""
+
+    module: str
+    help: str
+
 
 COMMANDS = {
-    "runs": "reading",
-    "at": "reading",
-    "tokens": "tokens",
-    "pair": "pair",
-    "verify": "verify",
-    "scan": "verify",
-    "publish": "publish",
-    "import": "publish",
-    "releases": "publish",
-    "serve": "serve",
-    "demo": "serve",
-    "migrate": "serve",
+    "runs": Command("reading", "List the runs of a portal."),
+    "at": Command("reading", "Show what lies at a step: metrics, checkpoints around it, its data, its config, events."),
+    "tokens": Command("tokens", "Show the rows a step read, with the confidence of their order."),
+    "pair": Command("pair", "Download a checkpoint and its data, in parallel, resumable, verified by sha256."),
+    "verify": Command(
+        "verify", "Compare files with what was published: a downloaded pair offline, or a run of the local catalog."
+    ),
+    "scan": Command("verify", "Repeat the honesty scan of a run and store what it finds."),
+    "publish": Command(
+        "publish", "Check, hash and register a release in the local catalog; run it again to resume or to update."
+    ),
+    "import": Command(
+        "publish",
+        "Make a release manifest from a public layout; what the sources contradict becomes a finding in it.",
+    ),
+    "releases": Command("publish", "List the manifests of known open runs that ship with the portal."),
+    "serve": Command(
+        "serve", "Serve pages and API. An embedded database is migrated; a shared one must be up to date."
+    ),
+    "demo": Command("serve", "Build the demo runs once and serve them."),
+    "migrate": Command("serve", "Bring the database's schema up to date."),
 }
-"""Command -> module of this room that defines it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 done, 1 refused, 2 called wrongly."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    tolerate_any_character()
     try:
-        _application(given)(given)
+        _application(given)(given, prog_name="portal")
     except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 0
-    except UsageError as error:
-        complain(str(error))
-        return 2
-    except ManifestRefused as error:
-        complain(error.message)
-        for fault in error.faults:
-            complain(f"  {fault.where}: {fault.what} {fault.remedy}")
-        return 1
-    except PortalError as error:
-        complain(str(error))
-        return 1
-    return 0
+        return _flushed(ended.code if isinstance(ended.code, int) else 0)
+    except BrokenPipeError:
+        return leave_quietly()
+    except Exception as error:
+        code = explain(error)
+        if code is None:
+            raise
+        return _flushed(code)
+    return _flushed(0)
 
 
 def run() -> None:
@@ -59,8 +76,17 @@ def run() -> None:
     sys.exit(main())
 
 
+def _flushed(code: int) -> int:
+    """``code``, after what was printed has left: a reader that is gone shows only now."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return leave_quietly()
+    return code
+
+
 def _application(given: Sequence[str]) -> typer.Typer:
-    """The commands that ``given`` can mean: one module's, or all of them for help."""
+    """The command that ``given`` names as it is defined, or all of them by their help alone."""
     application = typer.Typer(
         name="portal",
         result_callback=_finish,
@@ -68,14 +94,20 @@ def _application(given: Sequence[str]) -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
-        help=_HELP,
+        help=HELP,
     )
     application.callback()(_options)
     named = next((word for word in given if not word.startswith("-")), None)
-    modules = {COMMANDS[named]} if named in COMMANDS else set(COMMANDS.values())
-    for module in sorted(modules):
-        importlib.import_module(f"portal.cli.{module}").add_to(application)
+    if named in COMMANDS:
+        importlib.import_module(f"portal.cli.{COMMANDS[named].module}").add_to(application)
+        return application
+    for name, command in COMMANDS.items():
+        application.command(name, short_help=command.help)(_listed_only)
     return application
+
+
+def _listed_only() -> None:
+    """Stands for a command in the list of commands."""
 
 
 def _finish(code: int | None, **_options: object) -> None:
@@ -84,11 +116,10 @@ def _finish(code: int | None, **_options: object) -> None:
         raise typer.Exit(code)
 
 
-_HELP = "Look inside fully open LLM training: every step, its checkpoint, its data, and whether all of it is what it claims to be."
-
-
 def _options(
-    version: bool = typer.Option(False, "--version", help="Show the version.", callback=lambda v: _version(v)),
+    version: bool = typer.Option(
+        False, "--version", help="Show the version.", is_eager=True, callback=lambda asked: _version(asked)
+    ),
 ) -> None:
     pass
 

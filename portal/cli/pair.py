@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from portal.cli.portals import AsJson, RunArgument, StepArgument, Url, open_portal
-from portal.cli.terminal import complain, number, order_sentence, print_fields, print_json, progress_bars, size
+from portal.cli.portals import AsJson, RunArgument, StepArgument, Url, checked_step, open_portal
+from portal.cli.progress import progress_bars
+from portal.cli.terminal import complain, number, order_sentence, print_fields, print_json, size
 from portal.client import PairChoice, PairReport, download_pair
 from portal.errors import UsageError
 
@@ -33,9 +34,11 @@ def fetch_pair(  # noqa: PLR0913 - the command line is read from the signature
     as_json: AsJson = False,
 ) -> int:
     """Download a checkpoint and its data, in parallel, resumable, verified by sha256."""
-    if data not in ("next", "previous", "batch"):
-        raise UsageError(f"There is no data {data!r}.", "It is next, previous or batch.")
+    step = checked_step(step)
+    # Made before a portal is opened: it refuses what it cannot mean.
     choice = PairChoice(data, steps, tuple(p.strip() for p in parts.split(",") if p.strip()))
+    if to.exists() and not to.is_dir():
+        raise UsageError(f"{to} is not a folder.", "Name another one with --to.")
     with open_portal(url) as portal, progress_bars() as progress:
         report = download_pair(portal, run, step, to, choice, progress)
     if as_json:
@@ -57,7 +60,7 @@ def _print(report: PairReport) -> None:
     unverified = sum(not f["verified"] for f in report.files)
     print_fields(
         [
-            ("checkpoint", f"step {number(report.step)}"),
+            ("checkpoint", f"step {number(report.pair['checkpoint']['step'])}"),
             ("data", f"{data['direction']}: steps {number(data['first_step'])} to {number(data['last_step'])}"),
             ("order", order_sentence(data["order"])),
             ("files", f"{len(report.files)}, {size(report.total_bytes)} ({size(report.fetched_bytes)} fetched now)"),

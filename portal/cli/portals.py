@@ -5,6 +5,7 @@ Both ways go through the same API and the same client, so a command behaves alik
 
 from __future__ import annotations
 
+import re
 import socket
 import tempfile
 import threading
@@ -12,15 +13,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import httpx
 import typer
-import uvicorn
 
 from portal.client import Portal
-from portal.errors import Unavailable
+from portal.errors import Unavailable, UsageError
 from portal.settings import Settings
+
+if TYPE_CHECKING:
+    import uvicorn
 
 Url = Annotated[str, typer.Option("--url", help="Portal to ask; default PORTAL_URL, else the local catalog.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -28,6 +30,15 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="org/name, e.g. 
 StepArgument = Annotated[str, typer.Argument(metavar="STEP", help="Training step; 0 is the initial model.")]
 
 START_SECONDS = 30.0
+
+_STEP = re.compile(r"[+-]?[0-9]{1,1000}", re.ASCII)
+
+
+def checked_step(step: str) -> str:
+    """``step`` when it is a whole number of any size; UsageError otherwise."""
+    if not _STEP.fullmatch(step):
+        raise UsageError(f"{step[:100]!r} is not a step.", "A step is a whole number, e.g. 1000.")
+    return step
 
 
 @contextmanager
@@ -46,9 +57,15 @@ def open_portal(url: str) -> Iterator[Portal]:
 @contextmanager
 def _local_portal(settings: Settings) -> Iterator[Portal]:
     """The local catalog's portal on a Unix socket that only this user can reach."""
-    from portal.web.app import create_app  # noqa: PLC0415 - half a second that asking a remote portal does not need
+    # Imported here because asking a remote portal needs none of it, and it takes a second.
+    import httpx  # noqa: PLC0415
+    import uvicorn  # noqa: PLC0415
 
-    application = create_app(settings)
+    from portal.cli.catalogs import reached  # noqa: PLC0415
+    from portal.web.app import create_app  # noqa: PLC0415
+
+    with reached(settings):
+        application = create_app(settings)
     with tempfile.TemporaryDirectory(prefix="portal-") as folder, socket.socket(socket.AF_UNIX) as listening:
         path = Path(folder) / "socket"
         listening.bind(str(path))
@@ -58,7 +75,9 @@ def _local_portal(settings: Settings) -> Iterator[Portal]:
         thread.start()
         try:
             _wait(server, thread)
-            with Portal("http://local-catalog", transport=httpx.HTTPTransport(uds=str(path))) as portal:
+            # Nothing is encrypted on a socket, so no certificates are loaded.
+            transport = httpx.HTTPTransport(uds=str(path), verify=False)
+            with Portal("http://local-catalog", transport=transport) as portal:
                 yield portal
         finally:
             server.should_exit = True

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from portal.cli.catalogs import open_catalog
 from portal.cli.portals import AsJson
-from portal.cli.terminal import complain, number, print_fields, print_json, print_table, progress_bars, say, size
-from portal.database import check_schema, create_database_engine, migrate
+from portal.cli.progress import progress_bars
+from portal.cli.terminal import complain, number, print_fields, print_json, print_table, say, size
 from portal.exchange.importers import ImportReport, import_layout
 from portal.exchange.publish import PublishReport
 from portal.exchange.publish import publish as publish_release
@@ -36,15 +37,10 @@ def publish(
 ) -> None:
     """Check, hash and register a release in the local catalog; run it again to resume or to update."""
     source = Path(what)
-    if not source.exists() and "/" not in what.strip("./") and any(what == r.name for r in list_releases()):
+    if not source.exists() and any(what in (r.name, r.run) for r in list_releases()):
         source = find_release(what).path
     settings = Settings()
-    engine = create_database_engine(settings)
-    if engine.dialect.name == "sqlite":
-        migrate(engine)
-    else:
-        check_schema(engine)
-    with progress_bars() as progress:
+    with open_catalog(settings) as engine, progress_bars() as progress:
         report = publish_release(source, settings, engine, dry_run, progress)
     if as_json:
         print_json(_as_dict(report))

@@ -6,8 +6,10 @@ from typing import Any
 
 import typer
 
-from portal.cli.portals import AsJson, RunArgument, StepArgument, Url, open_portal
+from portal.cli.portals import AsJson, RunArgument, StepArgument, Url, checked_step, open_portal
 from portal.cli.terminal import number, order_sentence, print_fields, print_json, print_table, say
+
+CONFIG_VALUES = 4
 
 
 def add_to(application: typer.Typer) -> None:
@@ -32,7 +34,7 @@ def show_runs(url: Url = "", as_json: AsJson = False) -> None:
 def show_step(run: RunArgument, step: StepArgument, url: Url = "", as_json: AsJson = False) -> None:
     """Show what lies at a step: metrics, checkpoints around it, its data, its config, events."""
     with open_portal(url) as portal:
-        found = portal.step(run, step)
+        found = portal.step(run, checked_step(step))
     if as_json:
         print_json(found)
         return
@@ -52,6 +54,7 @@ def _print_step(found: dict[str, Any]) -> None:
             ("checkpoint after", _checkpoint(found["after"])),
             ("batch", _batch(data)),
             ("order", order_sentence(data["order"])),
+            ("config", _config(found["config"])),
             ("readable", None if data["readable"] else f"no: {data['reason']}"),
         ]
     )
@@ -77,6 +80,15 @@ def _checkpoint(ref: dict[str, Any] | None) -> str | None:
         return None
     labels = f" ({', '.join(ref['labels'])})" if ref["labels"] else ""
     return f"step {number(ref['step'])}{labels}{', missing' if ref['missing'] else ''}"
+
+
+def _config(config: dict[str, Any] | None) -> str | None:
+    if config is None:
+        return None
+    values = ", ".join(f"{name}={value}" for name, value in list(config["values"].items())[:CONFIG_VALUES])
+    more = len(config["values"]) - CONFIG_VALUES
+    shown = values + (f" and {more} more" if more > 0 else "")
+    return "; ".join(part for part in (config["file"] and config["file"]["path"], shown) if part) or None
 
 
 def _run_row(run: dict[str, Any]) -> list[object]:

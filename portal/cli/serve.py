@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
 
-from portal.cli.terminal import complain, progress_bars, say
+from portal.cli.catalogs import reached
+from portal.cli.progress import progress_bars
+from portal.cli.terminal import complain, say
 from portal.database import create_database_engine, migrate
 from portal.demo import build_demo
+from portal.errors import Unavailable
 from portal.settings import Settings
 from portal.web.app import create_app
 
 Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
-Port = Annotated[int, typer.Option(min=0, max=65535)]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")]
+
+TINY = "demo/tiny"
 
 
 def add_to(application: typer.Typer) -> None:
@@ -33,25 +42,24 @@ def serve(
 ) -> None:
     """Serve pages and API. An embedded database is migrated; a shared one must be up to date."""
     settings = Settings()
-    application = create_app(settings)  # refuses here, before a server is started, what it would refuse later
-    say(f"Serving on http://{host}:{port}")
-    if workers == 1:
-        uvicorn.run(application, host=host, port=port, log_level="warning", access_log=False)
-        return
-    application.state.desk.engine.dispose()
-    uvicorn.run(
-        "portal.cli.serve:application",
-        factory=True,
-        host=host,
-        port=port,
-        workers=workers,
-        log_level="warning",
-        access_log=False,
-    )
+    with _listen(host, port) as listening, reached(settings):
+        served = create_app(settings)  # refuses here, before a server is started, what it would refuse later
+        say(f"Serving on {_address(listening)}")
+        if workers == 1:
+            _run(served, listening)
+            return
+        served.state.desk.engine.dispose()
+        sys.stdout.flush()
+        config = uvicorn.Config(
+            "portal.cli.serve:application", factory=True, workers=workers, log_level="warning", access_log=False
+        )
+        Multiprocess(config, [listening]).run()
 
 
 def demo(
-    data: Annotated[Path, typer.Option(help="Folder for the demo's catalog and files.")] = Path("portal-data"),
+    data: Annotated[
+        Path | None, typer.Option(help="Folder for the demo's catalog and files; default PORTAL_DATA.")
+    ] = None,
     port: Port = 8360,
     no_worker: Annotated[
         bool, typer.Option("--no-worker", help="Attach no worker (none is attached yet: this version runs no jobs).")
@@ -59,35 +67,65 @@ def demo(
     only: Annotated[str | None, typer.Option(help="Build this run alone, e.g. demo/tiny.")] = None,
 ) -> None:
     """Build the demo runs once and serve them."""
-    settings = Settings(data=data.absolute())
-    engine = create_database_engine(settings)
-    migrate(engine)
-    with progress_bars() as progress:
-        runs = build_demo(settings, engine, only, progress)
-    complain(f"{len(runs)} runs are ready.")
-    engine.dispose()
-    address = f"http://127.0.0.1:{port}"
-    say()
-    say(f"The portal is at {address}. Try:")
-    say()
-    say(f"  open    {address}/runs/demo/tiny and click the spike in the loss")
-    say(f"  portal at demo/tiny 150 --url {address}")
-    say(f"  portal tokens demo/tiny 150 --rows 0:3 --url {address}")
-    say(f"  portal pair demo/tiny 150 --to pair --url {address}")
-    say()
-    if not no_worker:
-        complain("No worker is attached: this version runs no jobs.")
-    uvicorn.run(create_app(settings), host="127.0.0.1", port=port, log_level="warning", access_log=False)
+    settings = Settings() if data is None else Settings(data=data.absolute())
+    with _listen("127.0.0.1", port) as listening, reached(settings):
+        engine = create_database_engine(settings)
+        migrate(engine)
+        with progress_bars() as progress:
+            runs = build_demo(settings, engine, only, progress)
+        engine.dispose()
+        complain(f"{len(runs)} {'run is' if len(runs) == 1 else 'runs are'} ready.")
+        _invite(_address(listening), runs)
+        if not no_worker:
+            complain("No worker is attached: this version runs no jobs.")
+        _run(create_app(settings), listening)
 
 
 def migrate_database() -> None:
     """Bring the database's schema up to date."""
     settings = Settings()
-    engine = create_database_engine(settings)
-    migrate(engine)
+    with reached(settings):
+        engine = create_database_engine(settings)
+        migrate(engine)
     say(f"The schema at {engine.url.render_as_string(hide_password=True)} is up to date.")
+    engine.dispose()
 
 
 def application() -> FastAPI:
     """The portal over the settings of the environment: what each of several server processes runs."""
     return create_app(Settings())
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket: taken first, so that a port in use is refused before anything is built."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise Unavailable(f"{host} port {port}: {error.strerror}.", "Choose another --port or --host.") from None
+    listening.set_inheritable(True)
+    return listening
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _run(served: FastAPI, listening: socket.socket) -> None:
+    """Answer until SIGTERM or Ctrl-C; running answers are finished first."""
+    sys.stdout.flush()
+    # The server repeats the signal that ended it; a service that was told to stop has not failed.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+    signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    uvicorn.Server(uvicorn.Config(served, log_level="warning", access_log=False)).run(sockets=[listening])
+
+
+def _invite(address: str, runs: list[str]) -> None:
+    say(f"\nThe portal is at {address}.".lstrip() if TINY in runs else f"The portal is at {address}/runs/{runs[0]}")
+    if TINY in runs:
+        say("Try:")
+        say(f"  open    {address}/runs/{TINY} and click the spike in the loss")
+        say(f"  portal at {TINY} 150 --url {address}")
+        say(f"  portal tokens {TINY} 150 --rows 0:3 --url {address}")
+        say(f"  portal pair {TINY} 150 --to pair --url {address}")

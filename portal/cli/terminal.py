@@ -1,26 +1,41 @@
-"""What people see: tables and progress on a terminal; hostile text is shown, never obeyed."""
+"""What people see on a terminal; hostile text is shown, never obeyed."""
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
-
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.table import Table
-from rich.text import Text
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 """Unicode categories that act or hide: controls, format characters (bidi, zero-width), surrogates, private use."""
 
+PIPE_WIDTH = 100_000
+"""Columns of a table that goes into a pipe: more than any row has, so that none is folded."""
+
+
+def tolerate_any_character() -> None:
+    """Print escapes where the output's encoding lacks a character, rather than fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def leave_quietly() -> int:
+    """Exit code after the reader of stdout has gone (``| head``); what is left to print goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
 
 def visible(value: object) -> str:
     """Text in which every character that could drive a terminal stands as ``\\x1b`` or ``\\u202e``."""
-    return "".join(_shown(c) if unicodedata.category(c) in HIDDEN else c for c in str(value))
+    text = str(value)
+    if text.isprintable() and not any(unicodedata.category(c) in HIDDEN for c in text if c > "\x7f"):
+        return text
+    return "".join(_shown(c) if unicodedata.category(c) in HIDDEN else c for c in text)
 
 
 def complain(sentence: str) -> None:
@@ -34,19 +49,23 @@ def say(sentence: str = "") -> None:
 
 
 def print_json(value: Any) -> None:
-    """A program's answer on stdout: UTF-8 JSON, control characters escaped."""
+    """A program's answer on stdout: JSON in ASCII, so that nothing in it can drive a terminal."""
     print(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False))
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
     """A table on stdout; the columns named in ``right`` are right-aligned."""
+    from rich.console import Console  # noqa: PLC0415 - 100 ms that --help and --json do not need
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
     # Into a pipe a table is never cut or wrapped.
-    Console(highlight=False, width=None if sys.stdout.isatty() else 400).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
@@ -80,43 +99,6 @@ def order_sentence(order: dict[str, Any]) -> str:
     """The confidence of a data order and its reason, said once."""
     reason = str(order["reason"])
     return reason if reason.lower().startswith(order["confidence"]) else f"{order['confidence']}: {reason}"
-
-
-class Bars:
-    """Progress on stderr: bytes, rate and time left; a line at the end of each phase where there is no terminal."""
-
-    def __init__(self, progress: Progress, terminal: bool) -> None:
-        self._progress = progress
-        self._terminal = terminal
-        self._task: Any = None
-
-    def begin(self, phase: str, total_bytes: int) -> None:
-        """Start a phase; a total of 0 means that its length is not known."""
-        if not self._terminal:
-            complain(f"{phase} … {size(total_bytes) if total_bytes else ''}".rstrip())
-        if self._task is not None:
-            self._progress.stop_task(self._task)
-        self._task = self._progress.add_task(phase, total=total_bytes or None)
-
-    def advance(self, count: int) -> None:
-        """Bytes just done."""
-        if self._task is not None:
-            self._progress.advance(self._task, count)
-
-
-@contextmanager
-def progress_bars() -> Iterator[Bars]:
-    """Bars for the time of a command."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description:<10}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        yield Bars(progress, console.is_terminal)
 
 
 def _shown(char: str) -> str:

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from portal.cli.portals import AsJson, RunArgument, StepArgument, Url, open_portal
+from portal.cli.portals import AsJson, RunArgument, StepArgument, Url, checked_step, open_portal
 from portal.cli.terminal import complain, number, print_json, say, size, visible
-from portal.client import Portal
-from portal.errors import UsageError
+from portal.client import Portal, save_batch
+from portal.errors import BadRequest, UsageError
 
 FORMATS = {".npy": "npy", ".parquet": "parquet", ".jsonl": "jsonl"}
 PAGE = 200
@@ -37,12 +37,18 @@ def show_tokens(  # noqa: PLR0913 - the command line is read from the signature
     as_json: AsJson = False,
 ) -> int:
     """Show the rows a step read, with the confidence of their order."""
+    step = checked_step(step)
     if output is not None:
+        if rows or ids or as_json or explain:
+            raise UsageError("-o writes the whole batch as it is.", "Leave out --rows, --ids, --json and --explain.")
+        kind = _kind(output)
         with open_portal(url) as portal:
-            return _save(portal, run, step, output)
+            return _save(portal, run, step, output, kind)
     first, last = _interval(rows, 0, None if as_json else 3)
     with open_portal(url) as portal:
         batch = _read(portal, run, step, first, last, text=not ids)
+    if first >= batch["rows_total"]:
+        raise BadRequest(f"The batch of step {step} has {number(batch['rows_total'])} rows, counted from 0.", "")
     if as_json:
         print_json(batch)
     else:
@@ -94,18 +100,20 @@ def _print(batch: dict[str, Any], ids: bool, explain: bool) -> None:
         say(f"It took {told}.")
 
 
-def _save(portal: Portal, run: str, step: str, output: Path) -> int:
-    format = FORMATS.get(output.suffix)
+def _kind(output: Path) -> str:
+    """The format its suffix asks for; UsageError when it cannot be written."""
+    format = FORMATS.get(output.suffix.lower())
     if format is None:
-        raise UsageError(f"{output.name} does not say what to write.", f"End it in {', '.join(FORMATS)}.")
-    part = output.with_name(output.name + ".part")
-    try:
-        with portal.open_batch(run, step, format) as answer, part.open("wb") as file:
-            for piece in answer.iter_raw(1 << 20):
-                file.write(piece)
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
+        raise UsageError(f"{output.name!r} does not say what to write.", f"End it in {', '.join(FORMATS)}.")
+    if not output.parent.is_dir():
+        raise UsageError(f"There is no folder {output.parent}.", "Make it first.")
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder.", "Name a file.")
+    return format
+
+
+def _save(portal: Portal, run: str, step: str, output: Path, kind: str) -> int:
+    save_batch(portal, run, step, kind, output)
     complain(f"{output}: {size(output.stat().st_size)}")
     return 0
 

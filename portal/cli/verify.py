@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from portal.cli.catalogs import open_catalog
 from portal.cli.portals import AsJson
-from portal.cli.terminal import number, print_json, print_table, progress_bars, say, size
+from portal.cli.progress import progress_bars
+from portal.cli.terminal import number, print_json, print_table, say, size
 from portal.client import verify_folder
-from portal.database import check_schema, create_database_engine, migrate
 from portal.scan import ScanReport, scan_run
 from portal.settings import Settings
+
+_RUN = re.compile(r"[A-Za-z0-9][^/]*/[^/]+")
 
 
 def add_to(application: typer.Typer) -> None:
@@ -29,7 +33,7 @@ def verify(
     as_json: AsJson = False,
 ) -> int:
     """Compare files with what was published: a downloaded pair offline, or a run of the local catalog."""
-    if Path(what).is_dir():
+    if _is_folder(what):
         return _verify_folder(Path(what), as_json)
     report = _scan(what, deep)
     findings = report.fixity.findings
@@ -67,15 +71,16 @@ def scan(
 
 def _scan(run: str, deep: bool) -> ScanReport:
     settings = Settings()
-    engine = create_database_engine(settings)
-    if engine.dialect.name == "sqlite":
-        migrate(engine)
-    else:
-        check_schema(engine)
-    with progress_bars() as progress:
+    with open_catalog(settings) as engine, progress_bars() as progress:
         if deep:
             progress.begin("hash", 0)
         return scan_run(engine, settings, run, deep, lambda _path, done: progress.advance(done))
+
+
+def _is_folder(what: str) -> bool:
+    """Whether ``what`` means a folder; a run may have the name of one that holds no pair."""
+    folder = Path(what)
+    return folder.is_dir() and ((folder / "pair.json").is_file() or not _RUN.fullmatch(what))
 
 
 def _verify_folder(folder: Path, as_json: bool) -> int:

@@ -7,6 +7,7 @@ with Portal("http://127.0.0.1:8360") as portal:
 """
 
 from portal.client.api import Portal
+from portal.client.batch import save_batch
 from portal.client.download import DownloadProgress
 from portal.client.pair import PairChoice, PairReport, download_pair
 from portal.client.verify import FileVerdict, VerifyReport, verify_folder
@@ -19,5 +20,6 @@ __all__ = [
     "Portal",
     "VerifyReport",
     "download_pair",
+    "save_batch",
     "verify_folder",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,10 @@ TRIES = 4
 FIRST_WAIT = 0.2
 """Seconds before the first repetition; each further one waits twice as long."""
 WORTH_REPEATING = {429, 502, 504}
+HOPS = 5
+"""Redirects that are followed for one file."""
+
+UNREACHABLE = (httpx.HTTPError, httpx.InvalidURL)
 
 Json = dict[str, Any]
 
@@ -39,9 +44,10 @@ class Portal:
         if token:
             headers["Authorization"] = f"Bearer {token}"
         self.url = url.rstrip("/")
+        self._timeout = timeout
         self._http = httpx.Client(headers=headers, transport=transport, timeout=timeout, follow_redirects=False)
-        # Other hosts (the Hub, a bucket) never see this portal's token.
-        self._elsewhere = httpx.Client(headers={"User-Agent": "llm360-portal"}, timeout=timeout, follow_redirects=True)
+        self._other: httpx.Client | None = None
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -54,7 +60,8 @@ class Portal:
     def close(self) -> None:
         """Let go of the connections."""
         self._http.close()
-        self._elsewhere.close()
+        if self._other is not None:
+            self._other.close()
 
     def runs(self) -> Iterator[Json]:
         """Every run."""
@@ -128,8 +135,12 @@ class Portal:
     @contextmanager
     def open_batch(self, run: str, step: int | str, format: str) -> Iterator[httpx.Response]:
         """The whole batch of a step as a streamed file: npy, parquet or jsonl."""
-        with self.open_url(f"{self.url}/api/v1{_run(run)}/steps/{_part(step)}/tokens?format={_part(format)}") as answer:
+        with self.open_url(self.batch_url(run, step, format)) as answer:
             yield answer
+
+    def batch_url(self, run: str, step: int | str, format: str) -> str:
+        """Where the whole batch of a step is served as a file."""
+        return f"{self.url}/api/v1{_run(run)}/steps/{_part(step)}/tokens?format={_part(format)}"
 
     @contextmanager
     def open_url(
@@ -141,36 +152,56 @@ class Portal:
         """
         address = urljoin(f"{self.url}/", url)
         asked = {"Accept-Encoding": "identity", **(headers or {})}
-        client = self._http if self._is_here(address) else self._elsewhere
         try:
-            with client.stream(method, address, headers=asked) as answer:
-                if answer.is_redirect and client is self._http:
-                    target = urljoin(address, answer.headers.get("location", ""))
-                    with self.open_url(target, headers, method) as final:
-                        yield final
+            for _hop in range(HOPS):
+                with self._client(address).stream(method, address, headers=asked) as answer:
+                    if answer.has_redirect_location:
+                        address = urljoin(address, answer.headers["location"])
+                        continue
+                    if answer.status_code >= 300:
+                        answer.read()
+                        raise self._refusal(answer, address)
+                    yield answer
                     return
-                if answer.status_code >= 400:
-                    answer.read()
-                    raise _error(answer)
-                yield answer
-        except httpx.HTTPError as error:
-            raise Unavailable(f"{address} does not answer: {error}.", "Check the address and the network.") from None
+        except UNREACHABLE as error:
+            raise Unavailable(f"{address} does not answer: {_told(error)}.", "Check the network; try again.") from None
+        raise Unavailable(f"{url} redirects more than {HOPS} times.", "Report it to the portal's operator.")
+
+    def _client(self, address: str) -> httpx.Client:
+        """Other hosts (the Hub, a bucket) never see this portal's token."""
+        if self._is_here(address):
+            return self._http
+        with self._lock:
+            if self._other is None:
+                self._other = httpx.Client(headers={"User-Agent": "llm360-portal"}, timeout=self._timeout)
+            return self._other
 
     def _is_here(self, address: str) -> bool:
         return address == self.url or address.startswith(f"{self.url}/")
+
+    def _refusal(self, answer: httpx.Response, address: str) -> PortalError:
+        if self._is_here(address):
+            return _error(answer)
+        remedy = {401: "It is not public.", 403: "It is not public.", 404: "It is not there any more."}
+        return Unavailable(
+            f"{address} answered {answer.status_code}.", remedy.get(answer.status_code, "Try again later.")
+        )
 
     def _items(self, path: str) -> Iterator[Json]:
         cursor: str | None = None
         while True:
             page = self._get(path, cursor=cursor, limit=500)
-            yield from page["items"]
-            cursor = page["next"]
+            yield from page.get("items", [])
+            cursor = page.get("next")
             if cursor is None:
                 return
 
     def _get(self, path: str, **asked: Any) -> Json:
         answer = self._ask(f"{self.url}/api/v1{path}", {k: v for k, v in asked.items() if v is not None})
-        found = answer.json()
+        try:
+            found = answer.json()
+        except ValueError:
+            found = None
         if not isinstance(found, dict):
             raise Unavailable(f"{answer.url} did not answer as a portal does.", "Check the address.")
         return found
@@ -180,9 +211,11 @@ class Portal:
             last = attempt == TRIES - 1
             try:
                 answer = self._http.get(address, params=asked)
-            except httpx.HTTPError as error:
+            except UNREACHABLE as error:
                 if last:
-                    raise Unavailable(f"{self.url} does not answer: {error}.", "Is the portal running there?") from None
+                    raise Unavailable(
+                        f"{self.url} does not answer: {_told(error)}.", "Is the portal running there?"
+                    ) from None
             else:
                 if answer.status_code < 400:
                     return answer
@@ -190,6 +223,10 @@ class Portal:
                     raise _error(answer)
             time.sleep(FIRST_WAIT * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
+
+
+def _told(error: Exception) -> str:
+    return str(error).rstrip(".") or type(error).__name__
 
 
 def _error(answer: httpx.Response) -> PortalError:
@@ -224,4 +261,7 @@ def _run(run: str) -> str:
 
 
 def _part(value: int | str) -> str:
-    return quote(str(value), safe="")
+    text = str(value)
+    if text in ("", ".", ".."):  # would be taken for a step in the address's path
+        raise UsageError(f"{text!r} names nothing.", "Give a run as org/name, and a step as a number.")
+    return quote(text.encode("utf-8", "surrogatepass"), safe="")

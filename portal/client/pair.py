@@ -12,29 +12,26 @@ from __future__ import annotations
 
 import json
 import os
-import posixpath
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from portal.client.api import Portal
-from portal.client.download import DownloadProgress, Fetched, Wanted, download_all
-from portal.client.paths import inside
+from portal.client.batch import save_batch
+from portal.client.download import DownloadProgress, download_all
+from portal.client.partial import Fetched
+from portal.client.plan import ROLES_OF_PART, plan_files
 from portal.errors import PortalError, UsageError
 
-ROLES_OF_PART = {
-    "weights": {"weights"},
-    "optimizer": {"optimizer", "scheduler", "rng", "data_position"},
-    "config": {"config", "tokenizer", "code", "other"},
-}
-"""What `parts` choose of a checkpoint."""
+DIRECTIONS = ("next", "previous", "batch")
+BATCH = "batch.npy"
 
 
 @dataclass(frozen=True)
 class PairChoice:
-    """Which data and which parts of the checkpoint a pair is to hold."""
+    """Which data and which parts of the checkpoint a pair is to hold; UsageError for what there is not."""
 
     data: str = "next"
     """``next``, ``previous`` or ``batch``."""
@@ -44,6 +41,16 @@ class PairChoice:
     """``weights``, ``optimizer``, ``config``; none means all."""
     workers: int = 4
     """Ranges fetched at the same time."""
+
+    def __post_init__(self) -> None:
+        """Refuse words that mean nothing here."""
+        if self.data not in DIRECTIONS:
+            raise UsageError(f"There is no data {self.data!r}.", f"It is one of {', '.join(DIRECTIONS)}.")
+        for part in self.parts:
+            if part not in ROLES_OF_PART:
+                raise UsageError(
+                    f"There is no part {part!r} of a checkpoint.", f"Parts are {', '.join(ROLES_OF_PART)}."
+                )
 
 
 @dataclass
@@ -75,12 +82,9 @@ def download_pair(
 
     Raises what the portal refuses, and IntegrityError for bytes that are not what was published.
     """
-    unknown = [part for part in choice.parts if part not in ROLES_OF_PART]
-    if unknown:
-        raise UsageError(f"There is no part {unknown[0]!r} of a checkpoint.", f"Parts are {', '.join(ROLES_OF_PART)}.")
-    pair = portal.pair(run, step, data=choice.data, steps=choice.steps)
+    pair = portal.pair(run, step, choice.data, choice.steps)
+    wanted, absent = plan_files(pair, to, choice.parts)
     to.mkdir(parents=True, exist_ok=True)
-    wanted, absent = _plan(pair, to, choice.parts)
     fetched = download_all(portal, wanted, choice.workers, progress)
     report = PairReport(run, pair["step"], to, pair=pair, not_fetched=absent)
     report.files = [_entry(f, to) for f in fetched]
@@ -92,46 +96,16 @@ def download_pair(
     return report
 
 
-def _plan(pair: dict[str, Any], to: Path, parts: Sequence[str]) -> tuple[list[Wanted], list[str]]:
-    roles = set().union(*(ROLES_OF_PART[p] for p in parts)) if parts else None
-    checkpoint = [f for f in pair["checkpoint"]["files"] if roles is None or f["role"] in roles]
-    chunk_files = [f for chunk in pair["data"]["chunks"] for f in chunk["files"]]
-    data = [*chunk_files, *pair["data"].get("order_files", [])]
-    wanted: dict[Path, Wanted] = {}
-    absent: list[str] = []
-    if not pair["checkpoint"]["files"]:
-        absent.append(
-            f"The files of the checkpoint are not listed; it lies at {pair['checkpoint']['location'] or 'an unknown place'}."
-        )
-    for folder, files in (("checkpoint", checkpoint), ("data", data)):
-        common = _common_folder([f["path"] for f in files]) if folder == "checkpoint" else PurePosixPath()
-        for file in files:
-            if file["url"] is None or file["state"] == "missing":
-                absent.append(f"{file['path']} is {file['state']} and has no address.")
-                continue
-            target = inside(to / folder, str(PurePosixPath(file["path"]).relative_to(common)))
-            wanted[target] = Wanted(file["url"], target, file["size"], file["sha256"])
-    return list(wanted.values()), absent
-
-
-def _common_folder(paths: list[str]) -> PurePosixPath:
-    """The folder all paths share: a checkpoint's own, so that its files lie side by side."""
-    parents = [str(PurePosixPath("/", p).parent) for p in paths]
-    return PurePosixPath(posixpath.commonpath(parents)).relative_to("/") if parents else PurePosixPath()
-
-
 def _fetch_batch(portal: Portal, run: str, step: int, to: Path, report: PairReport) -> None:
-    target = to / "batch.npy"
-    part = target.with_name("batch.npy.part")
+    """The rows themselves; made by the portal just now, so no digest of them was ever published."""
     try:
-        with portal.open_batch(run, step, "npy") as answer, part.open("wb") as file:
-            for piece in answer.iter_raw(1 << 20):
-                file.write(piece)
+        size, sha256 = save_batch(portal, run, step, "npy", to / BATCH)
     except PortalError as error:
-        part.unlink(missing_ok=True)
-        report.not_fetched.append(f"The rows of step {step:,} as batch.npy: {error}")
+        report.not_fetched.append(f"The rows of step {step:,} as {BATCH}: {error}")
         return
-    part.replace(target)
+    url = portal.batch_url(run, step, "npy")
+    report.files.append({"path": BATCH, "size": size, "sha256": sha256, "verified": False, "url": url})
+    report.fetched_bytes += size
 
 
 def _entry(fetched: Fetched, to: Path) -> dict[str, Any]:

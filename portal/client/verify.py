@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from portal.client.download import DownloadProgress, NoProgress
+from portal.client.partial import digest_of
 from portal.client.paths import inside
 from portal.errors import DataFault, FileMissing
-
-PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -80,12 +78,7 @@ def _check(folder: Path, file: dict[str, Any], progress: DownloadProgress) -> Fi
     path = inside(folder, file["path"])
     if not path.is_file():
         return FileVerdict(file["path"], "missing", file["size"], file["sha256"], None)
-    digest = hashlib.sha256()
-    with path.open("rb") as opened:
-        while piece := opened.read(PIECE):
-            digest.update(piece)
-            progress.advance(len(piece))
-    found = digest.hexdigest()
+    found, _size = digest_of(path, progress.advance)
     same = "verified" if file["verified"] else "unchanged"
     return FileVerdict(
         file["path"], same if found == file["sha256"] else "changed", file["size"], file["sha256"], found
