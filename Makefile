@@ -5,7 +5,7 @@ DATA ?= portal-data
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench browser format lock wheel clean
+.PHONY: demo test check bench browser format lock vendor wheel clean
 
 demo: $(VENV)/.serve
 	$(BIN)/portal demo --data "$(DATA)" --port $(PORT)
@@ -35,6 +35,10 @@ format: $(VENV)/.dev
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile -q --universal --generate-hashes pyproject.toml -o requirements/prod.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --group dev pyproject.toml -o requirements/dev.txt
+
+# Needs node and npm, and only after a version in static/vendor/package.json changed: the results are committed.
+vendor:
+	node static/vendor/vendor.mjs
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel --no-isolation

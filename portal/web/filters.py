@@ -91,7 +91,7 @@ def metric(value: float | None, special: str | None = None) -> str:
         return "+∞" if value > 0 else "−∞"
     if value == int(value) and 1000 <= abs(value) < 1e15:
         return f"{int(value):,}".replace("-", "−", 1)
-    return f"{value:.5g}".replace("-", "−", 1)
+    return f"{value:,.5g}".replace("-", "−", 1)
 
 
 def percent(value: float | None) -> str:

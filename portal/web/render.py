@@ -45,7 +45,13 @@ def render(request: Request, template: str, context: dict[str, Any], status: int
 def render_error(request: Request, error: PortalError) -> HTMLResponse:
     """What went wrong and what to do, as a page (or as the block an htmx request asked for)."""
     phrase = HTTPStatus(error.status).phrase
-    context = {"error": error, "phrase": phrase, "nearest": _nearest(error), "beside": _beside(request.url.path)}
+    context = {
+        "error": error,
+        "phrase": phrase,
+        "nearest": _nearest(error),
+        "beside": _beside(request.url.path),
+        "run": _run(request.url.path),
+    }
     environment = load_environment()
     values = {"request": request, "here": request.url.path, **context}
     if wanted_block(request) is not None:
@@ -93,6 +99,12 @@ def _beside(path: str) -> tuple[str, str] | None:
     if found is None:
         return None
     return (found["run"], "") if found["run"] else (found["before"], found["after"])
+
+
+def _run(path: str) -> str | None:
+    """The run an address is about."""
+    found = re.match(r"^/runs/([^/]+/[^/]+)/", path)
+    return found[1] if found else None
 
 
 def _nearest(error: PortalError) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
@@ -29,7 +29,7 @@ from portal.web.deps import (
     ready_answer,
 )
 from portal.web.drawings import draw_pair
-from portal.web.render import render, wanted_block
+from portal.web.render import render
 
 api = APIRouter(prefix="/api/v1", tags=["steps"])
 pages = APIRouter(include_in_schema=False)
@@ -74,9 +74,7 @@ def read_pair(
 @pages.get("/runs/{org}/{name}/steps/{step}")
 def show_step(request: Request, db: Db, settings: Config, run: RunName, step: Step) -> Response:
     """What lies at one step: a page of its own, or the drawer of the timeline."""
-    context: dict[str, Any] = {"view": get_step(db, settings, run, step)}
-    if wanted_block(request) != "drawer":
-        context |= {"detail": get_run(db, run), "tab": "Timeline"}
+    context = {"view": get_step(db, settings, run, step), "detail": get_run(db, run), "tab": "Timeline"}
     return render(request, "steps/step.html", context)
 
 

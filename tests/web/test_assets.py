@@ -56,9 +56,8 @@ def test_templates_name_only_files_that_exist_and_check_vendored_ones() -> None:
         text = template.read_text()
         for path in re.findall(r"asset\('([^'~]+)'\)", text):
             assert assets.url(path)
-        for line in text.splitlines():
-            if "asset('vendor/" in line:
-                assert "integrity=" in line, template
+        for tag in re.findall(r"<(?:script|link)[^>]*asset\('vendor/[^>]*>", text):
+            assert "integrity=" in tag, template
         assert "onclick=" not in text
         assert " style=" not in text
         assert not re.search(r"<script(?![^>]*\bsrc=)", text), template
