@@ -30,7 +30,9 @@ def counted(engine: Engine) -> Iterator[list[str]]:
     statements: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        statements.append(statement)
+        # How often the catalog's stamp is read depends on the clock, not on the page.
+        if "count(*), coalesce" not in statement.lower():
+            statements.append(statement)
 
     event.listen(engine, "before_cursor_execute", note)
     yield statements
