@@ -51,7 +51,9 @@ def build_demo(
     for release in chosen:
         place = release.place or _amber_scale(settings, progress)
         if _is_free(engine, release.run, place):
-            publish(place, settings, engine, progress=progress)
+            if progress:
+                progress.begin(f"Preparing {release.run}", 0)
+            publish(place, settings, engine)
     return [release.run for release in chosen]
 
 

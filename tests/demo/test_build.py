@@ -55,6 +55,7 @@ def test_the_whole_demo(sqlite_settings: Settings) -> None:
     assert set(runs[2:]) == {release.run for release in list_releases()}
     assert _versions(engine) == dict.fromkeys(runs, 1)
     assert heard.phases.count("Generating demo/amber-scale") == 1
+    assert [phase for phase in heard.phases if phase.startswith("Preparing")] == [f"Preparing {run}" for run in runs]
     with open_session(engine) as session:
         summary = get_run(session, "demo/amber-scale").summary
     assert (summary.checkpoints, summary.chunks, summary.last_step, summary.series) == (360, 360, 274_320, 20)
