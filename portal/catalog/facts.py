@@ -28,6 +28,7 @@ from portal.catalog.answers import (
 from portal.catalog.files import FileRow
 from portal.errors import StepNotRecorded
 from portal.manifest.expand import OrderEntry, StageEntry, tokens_after
+from portal.metrics.series import Series
 
 
 class Interval(Protocol):
@@ -160,7 +161,7 @@ class SeriesGroup:
     """Series that were logged at the same steps, so that one search finds a step in all of them."""
 
     steps: npt.NDArray[np.int64]
-    members: list[tuple[SeriesView, npt.NDArray[np.float64]]]
+    members: list[tuple[SeriesView, Series]]
 
 
 @dataclass(frozen=True)

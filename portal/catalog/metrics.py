@@ -14,7 +14,7 @@ from portal.catalog.answers import Page, SeriesView
 from portal.catalog.facts import ReleaseFacts, SeriesFact, SeriesGroup
 from portal.catalog.paging import slice_page
 from portal.catalog.release import load_facts
-from portal.errors import BadRequest, SeriesNotFound
+from portal.errors import BadRequest, PortalError, SeriesNotFound
 from portal.manifest.schema import MAX_INT
 from portal.metrics.buckets import Buckets
 from portal.metrics.series import Series, open_series
@@ -81,15 +81,21 @@ def find_series(session: Session, settings: Settings, run: str, name: str) -> tu
 
 
 def series_groups(facts: ReleaseFacts, settings: Settings) -> list[SeriesGroup]:
-    """All series of a release as arrays, opened once; those that share their steps together."""
+    """All series of a release, opened once; those that share their steps together.
+
+    Without those whose numbers are damaged or gone: whoever asks for one by name is told.
+    """
     root = metrics_root(settings)
     found = facts.opened.get(str(root))
     if found is None:
         groups: dict[int, SeriesGroup] = {}
         for series in facts.series:
-            opened = open_series(root, series.location)
+            try:
+                opened = open_series(root, series.location)
+            except PortalError:
+                continue
             group = groups.setdefault(id(opened.steps), SeriesGroup(opened.steps, []))
-            group.members.append((series.view, opened.values))
+            group.members.append((series.view, opened))
         found = facts.opened.setdefault(str(root), list(groups.values()))
     return found
 
@@ -97,11 +103,12 @@ def series_groups(facts: ReleaseFacts, settings: Settings) -> list[SeriesGroup]:
 def metrics_of(facts: ReleaseFacts, settings: Settings, query: MetricQuery) -> QueriedMetrics:
     """The answer from facts alone."""
     _check(query)
-    root = metrics_root(settings)
+    opened = {view.name: series for group in series_groups(facts, settings) for view, series in group.members}
     found = []
     for name in query.series:
         series = _find(facts, name)
-        buckets = open_series(root, series.location).query(query.first, query.last, query.buckets)
+        numbers = opened[name] if name in opened else open_series(metrics_root(settings), series.location)
+        buckets = numbers.query(query.first, query.last, query.buckets)
         found.append(
             QueriedSeries(series.view, buckets, None if query.x == "step" else _x_columns(facts, query.x, buckets))
         )

@@ -130,8 +130,8 @@ def _metrics_at(facts: ReleaseFacts, settings: Settings, step: int) -> list[Metr
         # Of several points at one step the last one counts: after a restart it is the one the model contains.
         if place < 0 or group.steps[place] != step:
             continue
-        for view, values in group.members:
-            value = float(values[place])
+        for view, series in group.members:
+            value = float(series.values[place])
             shown = value if math.isfinite(value) else None
             found.append(MetricAtStep(view.name, view.group, view.unit, shown, special(value)))
     return found

@@ -57,7 +57,7 @@ class PackedSeries:
     """What each is: 0 NaN, 1 +inf, 2 -inf."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PackedGroup:
     """One mapped file: what its series share, and the series by their order in the file."""
 

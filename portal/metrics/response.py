@@ -27,6 +27,10 @@ VALUES = ("min", "max", "mean", "last")
 COUNTS = ("finite", "nan", "inf", "positive_inf", "negative_inf")
 
 
+Seen = dict[str, tuple[bytes, orjson.Fragment]]
+"""The column packed last under each name."""
+
+
 @dataclass(frozen=True)
 class NamedBuckets:
     """The answer for one series.
@@ -50,23 +54,37 @@ def to_json(answers: Sequence[NamedBuckets], head: Mapping[str, Any] | None = No
     With ``packed`` every column is ``{"dtype", "bdata"}``: base64 of little-endian numbers, as plotly
     reads it; NaN then stays NaN and "no step" is -1.
     """
-    series = [_raw(one, packed) if one.buckets.raw else _bucketed(one, packed) for one in answers]
+    seen: Seen | None = {} if packed else None
+    series = [_raw(one, packed) if one.buckets.raw else _bucketed(one, seen) for one in answers]
     return orjson.dumps({**(head or {}), "series": series}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _bucketed(one: NamedBuckets, packed: bool) -> dict[str, Any]:
+def _bucketed(one: NamedBuckets, seen: Seen | None) -> dict[str, Any]:
     buckets = one.buckets
     answer = {**one.about, "name": one.name, "points": buckets.points, "kind": "buckets"}
-    absent = None if packed or bool(buckets.finite.all()) else buckets.finite == 0
+    absent = None if seen is not None or bool(buckets.finite.all()) else buckets.finite == 0
     columns: dict[str, npt.NDArray[Any]] = {name: getattr(buckets, name) for name in STEPS + VALUES + COUNTS}
     columns |= {f"{name.removesuffix('_step')}_x": array for name, array in (one.x or {}).items()}
     fits = not len(buckets) or max(int(buckets.last_step[-1]), buckets.points) <= _INT32
     for name, array in columns.items():
-        if packed:
-            answer[name] = pack_exact(array, None if name.endswith("_x") else fits)
+        if seen is not None:
+            answer[name] = _packed_once(name, array, seen, None if name.endswith("_x") else fits)
         else:
             answer[name] = _column(array, absent if name in ("min_step", "max_step", "min_x", "max_x") else None)
     return answer | _nonfinite(buckets)
+
+
+def _packed_once(name: str, array: npt.NDArray[Any], seen: Seen, fits: bool | None) -> orjson.Fragment:
+    """The column as ready JSON. Series logged at the same steps repeat most columns, which are then packed once."""
+    raw = array.tobytes()
+    before = seen.get(name)
+    if before is not None and before[0] == raw:
+        return before[1]
+    packed = pack_exact(array, fits)
+    # base64 needs no escaping, so the encoder need not look for what to escape.
+    fragment = orjson.Fragment(f'{{"dtype":"{packed["dtype"]}","bdata":"{packed["bdata"]}"}}')
+    seen[name] = raw, fragment
+    return fragment
 
 
 def _raw(one: NamedBuckets, packed: bool) -> dict[str, Any]:

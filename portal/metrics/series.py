@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -137,10 +138,9 @@ class Series:
         )
 
     def _bucketed(self, low: int, high: int, block: int, blocks: Blocks) -> Buckets:
-        edges = np.arange(low // block, (high - 1) // block + 2) * block
-        edges[0], edges[-1] = low, high
+        edges, first_step, last_step, finite = _edges(self._group, low, high, block)
         steps = self.steps
-        min_step, max_step, finite = steps[blocks.argmin], steps[blocks.argmax], np.diff(edges)
+        min_step, max_step = steps[blocks.argmin], steps[blocks.argmax]
         nan = above = below = inf = np.zeros(len(finite), dtype=np.int64)
         odd, kinds = self._odd(low, high)
         if odd.size:
@@ -151,8 +151,8 @@ class Series:
         return Buckets(
             raw=False,
             points=high - low,
-            first_step=steps[edges[:-1]],
-            last_step=steps[edges[1:] - 1],
+            first_step=first_step,
+            last_step=last_step,
             min=blocks.min,
             max=blocks.max,
             mean=blocks.mean,
@@ -276,6 +276,17 @@ def _block_size(low: int, high: int, buckets: int) -> int:
     while (high - 1) // block - low // block >= buckets:
         block = block + 1 if block < FIRST_BLOCK else block * 2
     return block
+
+
+@lru_cache(maxsize=64)
+def _edges(group: PackedGroup, low: int, high: int, block: int) -> tuple[Ints, Ints, Ints, Ints]:
+    """Where buckets begin and end, by place and by step, and their sizes: the same for every series of a group."""
+    edges = np.arange(low // block, (high - 1) // block + 2) * block
+    edges[0], edges[-1] = low, high
+    found = edges, group.steps[edges[:-1]], group.steps[edges[1:] - 1], np.diff(edges)
+    for array in found:
+        array.flags.writeable = False
+    return found
 
 
 def _count_kinds(odd: Places, kinds: Kinds, edges: Ints) -> list[Ints]:

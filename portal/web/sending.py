@@ -14,12 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from portal.errors import FileMissing, IntegrityError, RangeNotSatisfiable
 
-PIECE = 256 << 10
+PIECE = 512 << 10
+"""Large enough that the way through the framework costs little, small enough that eight downloads leave 10 ms alone."""
 COLD_PIECE = 1 << 20
 MAX_RANGE_HEADER = 200
 _RANGE = re.compile(r"^bytes=(\d{0,19})-(\d{0,19})$")
@@ -108,7 +110,7 @@ class SendFile:
     async def _send_pieces(self, span: ByteRange, send: Send, gone: asyncio.Future[None]) -> None:
         offset, end = span.first, span.last + 1
         while offset < end and not gone.done():
-            piece = self._read_cached(offset, min(PIECE, end - offset))
+            piece: memoryview | bytes | None = self._read_cached(offset, min(PIECE, end - offset))
             if piece is None:
                 piece = await run_in_threadpool(os.pread, self._descriptor, min(COLD_PIECE, end - offset), offset)
             if not piece:
@@ -118,18 +120,17 @@ class SendFile:
             await send({"type": "http.response.body", "body": piece, "more_body": offset < end})
             await asyncio.sleep(0)
 
-    def _read_cached(self, offset: int, length: int) -> bytes | bytearray | memoryview | None:
+    def _read_cached(self, offset: int, length: int) -> memoryview | None:
         """Bytes from the page cache; None when the disk would have to be waited for."""
         if not _NOWAIT:
             return None
-        buffer = bytearray(length)
+        # Not a bytearray: filling it with zeros first would cost a tenth of the speed.
+        buffer = np.empty(length, np.uint8).data
         try:
             count = os.preadv(self._descriptor, [buffer], offset, _NOWAIT)
         except OSError:
             return None
-        if count == length:
-            return buffer
-        return memoryview(buffer)[:count] if count else None
+        return buffer[:count] if count else None
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:

@@ -1,4 +1,4 @@
-"""``python -m tests.bench._serve SOCKET FOLDER``: a portal over FOLDER, or with FOLDER ``-`` the floor, bare Starlette."""
+"""``python -m tests.bench._serve SOCKET FOLDER``: a portal over FOLDER, or with FOLDER ``-`` the floor, one route and nothing else."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import sys
 from pathlib import Path
 
 import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
+from fastapi import FastAPI
 from starlette.responses import Response
-from starlette.routing import Route
 
 from portal.settings import Settings
 from portal.web.app import create_app
 
 
-def make_floor() -> Starlette:
-    """Answers ``/floor/N`` with N bytes from memory: what this server can do at all."""
+def make_floor() -> FastAPI:
+    """Answers ``/floor/N`` with N bytes from memory: what the same server and framework can do at all."""
+    app = FastAPI()
     bodies: dict[int, bytes] = {}
 
-    async def floor(request: Request) -> Response:
-        size = request.path_params["size"]
-        body = bodies.setdefault(size, b"x" * size)
-        return Response(body, media_type="application/json")
+    @app.get("/floor/{size}")
+    async def floor(size: int) -> Response:
+        if size not in bodies:
+            bodies[size] = b"x" * size
+        return Response(bodies[size], media_type="application/json")
 
-    return Starlette(routes=[Route("/floor/{size:int}", floor)])
+    return app
 
 
 def main() -> None:
