@@ -9,7 +9,7 @@ become a character are U+FFFD in the piece of the token they begin in. An id tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -27,6 +27,10 @@ BEGIN_OF_DOCUMENT = ("<s>", "<|begin_of_text|>", "<bos>", "[BOS]")
 """Names under which open models end and begin documents; ``tokenizer.json`` does not say which is which."""
 REPLACEMENT = "\ufffd"
 
+WHOLE, SPECIAL, END, BEGIN = 1, 2, 4, 8
+LARGEST_TABLE = 1 << 22
+"""Ids beyond it are looked up one by one: a file could claim any id, and a table takes memory for each below it."""
+
 TokenIds = Sequence[int] | npt.NDArray[np.integer[Any]]
 
 
@@ -41,21 +45,29 @@ class Decoder:
         self.vocabulary: int = max(names.values(), default=-1) + 1
         """One more than the largest id."""
         self._specials = frozenset(id_ for id_, token in added.items() if token.special)
-        self._special_ids = np.array(sorted(self._specials), dtype=np.int64)
         self._known = frozenset(names.values())
-        self._ends = np.array([names[name] for name in END_OF_DOCUMENT if name in names], dtype=np.int64)
-        self._begins = np.array([names[name] for name in BEGIN_OF_DOCUMENT if name in names], dtype=np.int64)
         self._whole = _whole_pieces(table)
+        # By id, with one more entry for every id beyond: looking up a row is then one step of numpy.
+        self._size = min(self.vocabulary, LARGEST_TABLE)
+        self._texts = np.empty(self._size + 1, dtype=object)
+        self._kinds = np.zeros(self._size + 1, dtype=np.uint8)
+        for id_, text in self._whole.items():
+            self._texts[min(id_, self._size)] = text if id_ < self._size else None
+        self._mark(self._whole, WHOLE)
+        self._mark(self._specials, SPECIAL)
+        self._mark([names[name] for name in END_OF_DOCUMENT if name in names], END)
+        self._mark([names[name] for name in BEGIN_OF_DOCUMENT if name in names], BEGIN)
 
     def pieces(self, ids: TokenIds) -> list[str]:
         """One piece of text per id; see the module's notation."""
-        numbers: list[int] = np.asarray(ids, dtype=np.int64).tolist()
+        numbers = np.asarray(ids, dtype=np.int64)
         if self._table is None:
-            return self._streamed(numbers)
-        found = list(map(self._whole.get, numbers))
-        pieces = [piece for piece in found if piece is not None]
-        if len(pieces) < len(found):
-            pieces = self._completed(numbers, found, self._table)
+            return self._streamed(numbers.tolist())
+        places = self._places(numbers)
+        pieces: list[str] = self._texts[places].tolist()
+        torn = np.flatnonzero(self._kinds[places] & WHOLE == 0)
+        if torn.size:
+            self._complete(pieces, numbers, torn, self._table)
         return self._without_prefix(pieces)
 
     def label(self, id_: int) -> str:
@@ -71,9 +83,9 @@ class Decoder:
 
         A row that does not list 0 here begins inside a document, or its document began with the row and says nothing.
         """
-        numbers = np.asarray(ids, dtype=np.int64)
-        ends = np.isin(numbers, self._ends)
-        starts = np.isin(numbers, self._begins)
+        kinds = self._kinds[self._places(np.asarray(ids, dtype=np.int64))]
+        ends = kinds & END != 0
+        starts = kinds & BEGIN != 0
         starts[1:] |= ends[:-1]
         # Padding ends many times in a row: the document begins at the first token that is no end.
         found: list[int] = np.flatnonzero(starts & ~ends).tolist()
@@ -85,22 +97,33 @@ class Decoder:
 
     def specials(self, ids: TokenIds) -> list[int]:
         """Indexes of the special tokens among ``ids``."""
-        found: list[int] = np.flatnonzero(np.isin(np.asarray(ids, dtype=np.int64), self._special_ids)).tolist()
+        kinds = self._kinds[self._places(np.asarray(ids, dtype=np.int64))]
+        found: list[int] = np.flatnonzero(kinds & SPECIAL).tolist()
         return found
 
-    def _completed(self, ids: Sequence[int], found: Sequence[str | None], table: ByteTable) -> list[str]:
+    def _mark(self, ids: Iterable[int], kind: int) -> None:
+        self._kinds[[id_ for id_ in ids if id_ < self._size]] |= kind
+
+    def _places(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+        """Where the tables by id hold ``ids``; negative ones count as beyond, too."""
+        return np.minimum(ids.view(np.uint64), np.uint64(self._size))
+
+    def _complete(
+        self, pieces: list[str], ids: npt.NDArray[np.int64], torn: npt.NDArray[np.intp], table: ByteTable
+    ) -> None:
         """Fill in the pieces of tokens that are no whole text. What they share never reaches past a whole one."""
-        pieces: list[str] = []
         broken: list[bytes] = []
-        for id_, piece in zip(ids, found, strict=True):
-            if piece is None and id_ in table.bytes_of:
-                broken.append(table.bytes_of[id_])
-                continue
-            if broken:
-                pieces += _from_bytes(broken)
+        for place, following in zip(torn.tolist(), [*torn[1:].tolist(), -1], strict=True):
+            id_ = int(ids[place])
+            raw = table.bytes_of.get(id_)
+            if raw is not None:
+                broken.append(raw)
+            else:
+                pieces[place] = _unknown(id_)
+            if broken and (following != place + 1 or raw is None):
+                end = place + (raw is not None)
+                pieces[end - len(broken) : end] = _from_bytes(broken)
                 broken = []
-            pieces.append(_unknown(id_) if piece is None else piece)
-        return pieces + _from_bytes(broken)
 
     def _without_prefix(self, pieces: list[str]) -> list[str]:
         """Drop what the decoder strips from the very start of a text (Llama: one space)."""
