@@ -10,13 +10,14 @@ import pytest
 from sqlalchemy import Engine
 from starlette.datastructures import QueryParams
 
-from portal.catalog.answers import MetricAtStep, SeriesView, TokenRow
+from portal.catalog.answers import FileView, FoundFinding, MetricAtStep, SeriesView, TokenRow
+from portal.catalog.checkpoints import get_checkpoint
 from portal.catalog.pairs import get_pair
 from portal.catalog.runs import get_timeline
-from portal.database import open_session
+from portal.database import create_database_engine, open_session
 from portal.errors import BadRequest
 from portal.settings import Settings
-from portal.web.commands import curl_lines, pair_commands
+from portal.web.commands import checkpoint_commands, curl_lines, pair_commands
 from portal.web.drawings import draw_curve, draw_pair
 from portal.web.lanes import AGAIN, FINDING, MISSING, pack_lanes
 from portal.web.timeline import choose_series, foremost, read_view
@@ -74,8 +75,6 @@ def test_lanes_tell_missing_repeated_and_found(engine: Engine, settings: Setting
         },
         "training": {"last_step": 100, "rows_per_step": 1, "row_length": 4},
     }
-    from portal.catalog.answers import FoundFinding
-
     findings = [FoundFinding("equal-weights", "error", "equal", 50), FoundFinding("gap", "warning", "a gap", 70)]
     record(engine, settings, document, None, (), findings)
     with open_session(engine) as session:
@@ -99,8 +98,6 @@ def test_lanes_tell_missing_repeated_and_found(engine: Engine, settings: Setting
 def test_a_pair_is_drawn_with_what_was_chosen(
     sqlite_settings: Settings, tmp_path: Any, step: int, data: str, steps: int | None
 ) -> None:
-    from portal.database import create_database_engine
-
     engine = create_database_engine(sqlite_settings)
     small_run(engine, sqlite_settings, tmp_path / "release")
     with open_session(engine) as session:
@@ -124,8 +121,6 @@ def test_a_pair_is_drawn_with_what_was_chosen(
 
 
 def test_commands_are_quoted() -> None:
-    from portal.catalog.answers import FileView
-
     file = FileView("a b;rm -rf ~.bin", 1, None, "data", "/files/x/y", "", "unverified")
     assert curl_lines([file], "http://p") == ["curl -L -C - --create-dirs -o 'a b;rm -rf ~.bin' http://p/files/x/y"]
 
@@ -161,3 +156,19 @@ def test_ids_stand_in_where_there_is_no_tokenizer() -> None:
     assert first_words(bare) == "5 17 2 9"
     assert str(draw_tokens(bare)).count("></b>") == 4
     assert first_words(row()) == "<b> \x1b x"
+
+
+def test_a_checkpoint_on_the_hub_names_its_repository_and_revision(sqlite_settings: Settings) -> None:
+    engine = create_database_engine(sqlite_settings)
+    checkpoint = {"step": 7, "labels": ["ckpt_7"], "location": "hf://lab/model@ckpt_7"}
+    soup = {"labels": ["soup"], "parents": [{"step": 7}]}
+    record(engine, sqlite_settings, {"checkpoints": [checkpoint, soup]})
+    with open_session(engine) as session:
+        commands = dict(checkpoint_commands(get_checkpoint(session, "lab/run", 7), "https://portal.example"))
+        merged = checkpoint_commands(get_checkpoint(session, "lab/run", "soup"), "https://portal.example")
+    engine.dispose()
+    assert commands["From the Hugging Face Hub"] == "hf download lab/model --revision ckpt_7"
+    assert commands["In transformers"] == "AutoModelForCausalLM.from_pretrained('lab/model', revision='ckpt_7')"
+    told = commands["With the data it reads next, verified"]
+    assert told == "PORTAL_URL=https://portal.example portal pair lab/run 7 --to run-step-7"
+    assert merged == [], "what has no step, no place and no files cannot be fetched"
