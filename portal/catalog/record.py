@@ -300,8 +300,14 @@ def _insert_keyed(session: Session, table: Any, rows: Sequence[Mapping[str, Any]
     """Insert and give back the new ids, in the order of ``rows``."""
     if not rows:
         return []
-    statement = insert(table.__table__).returning(table.__table__.c.id, sort_by_parameter_order=True)
-    return [int(key) for key in session.connection().execute(statement, list(rows)).scalars()]
+    connection, key = session.connection(), table.__table__.c.id
+    if connection.dialect.name == "sqlite":
+        # SQLite returns ids one row at a time. This transaction is its only writer, so the next ids are known.
+        first = int(connection.execute(select(func.coalesce(func.max(key), 0))).scalar_one()) + 1
+        _insert(session, table, [{**row, "id": first + k} for k, row in enumerate(rows)])
+        return list(range(first, first + len(rows)))
+    statement = insert(table.__table__).returning(key, sort_by_parameter_order=True)
+    return [int(new) for new in connection.execute(statement, list(rows)).scalars()]
 
 
 def _insert_new(session: Session, table: Any, unique: Iterable[str]) -> Any:

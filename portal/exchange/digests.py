@@ -41,7 +41,7 @@ class Digested:
 
     def recorded(self, file: FoundFile) -> RecordedFile:
         """The file as the catalog keeps it."""
-        if file.local is None:
+        if not file.is_local:
             return RecordedFile(file.path, file.uri, file.role, file.size, file.sha256, None, "unverified")
         return RecordedFile(
             file.path, file.uri, file.role, file.size, self.sha256[file.uri], self.modified_ns[file.uri], "verified"
@@ -54,7 +54,7 @@ def plan_hashing(
     """Split local files into those whose digest is known and those to be hashed (by URI)."""
     digested, waiting = Digested(), {}
     for file in found.files:
-        if file.local is None or file.uri in digested.sha256:
+        if not file.is_local or file.uri in digested.sha256:
             continue
         kept = known.get(file.uri)
         written = journal.find(file.uri, file.size, file.modified_ns)

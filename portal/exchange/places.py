@@ -8,7 +8,7 @@ from pathlib import Path
 
 from portal.errors import Fault, PortalError
 from portal.manifest import FileEntry
-from portal.storage.local import LocalStore, resolve_inside, uri_of
+from portal.storage.local import LocalStore, path_of, resolve_inside, uri_of
 
 REMOTE = ("hf", "s3", "https", "http")
 
@@ -23,11 +23,20 @@ class FoundFile:
     role: str
     where: str
     """The manifest line that names it."""
-    local: Path | None = None
     size: int | None = None
     modified_ns: int | None = None
     sha256: str | None = None
     """As declared."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its bytes are on this machine."""
+        return self.uri.startswith("file://")
+
+    @property
+    def local(self) -> Path | None:
+        """Its path on this machine, None where it is remote."""
+        return path_of(self.uri) if self.is_local else None
 
 
 def is_remote(place: str) -> bool:
@@ -50,7 +59,7 @@ class Places:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.faults: list[Fault] = []
-        self._border = Path(os.path.realpath(root))
+        self._border = os.path.realpath(root)
         self._store = LocalStore()
 
     def find(self, entry: FileEntry, role: str, where: str, location: str | None = None) -> FoundFile | None:
@@ -59,7 +68,7 @@ class Places:
         if not is_remote(place) and location and is_remote(location):
             place = f"{location.rstrip('/')}/{place}"
         if is_remote(place):
-            return FoundFile(path_in_uri(place), place, role, where, None, entry.size, None, entry.sha256)
+            return FoundFile(path_in_uri(place), place, role, where, entry.size, None, entry.sha256)
         path = self._local(place, location)
         try:
             resolve_inside(path, self._border)
@@ -76,14 +85,14 @@ class Places:
                 )
             )
         relative = path.relative_to(self.root).as_posix()
-        return FoundFile(relative, found.uri, role, where, path, found.size, found.modified_ns, entry.sha256)
+        return FoundFile(relative, found.uri, role, where, found.size, found.modified_ns, entry.sha256)
 
     def list_folder(self, location: str, where: str) -> list[FoundFile]:
         """Every file below a folder of the release, roles still open."""
         folder = self.root / location
         try:
             resolve_inside(folder, self._border)
-            stored = list(self._store.list_files(uri_of(folder), within=uri_of(self._border)))
+            stored = list(self._store.list_files(uri_of(folder), within=uri_of(Path(self._border))))
         except PortalError as error:
             self.fault(where, error)
             return []
@@ -93,8 +102,7 @@ class Places:
             )
         prefix = Path(location).as_posix()
         return [
-            FoundFile(f"{prefix}/{s.path}".removeprefix("./"), s.uri, "", where, folder / s.path, s.size, s.modified_ns)
-            for s in stored
+            FoundFile(f"{prefix}/{s.path}".removeprefix("./"), s.uri, "", where, s.size, s.modified_ns) for s in stored
         ]
 
     def glob(self, entry: FileEntry, role: str, where: str) -> list[FoundFile]:

@@ -117,7 +117,7 @@ def _plan(job: _Publication, started: float) -> PublishReport:
     job.refuse([*compare_digests(job.found, job.digested), *numbers.faults])
     version = (job.current.version if job.current else 0) + 1
     total = sum(f.size or 0 for f in waiting.values())
-    remote = sum(1 for f in job.found.files if f.local is None)
+    remote = sum(1 for f in job.found.files if not f.is_local)
     plan = [
         f"Publish {job.manifest.run} as version {version}"
         + (f"; version {job.current.version} stays in the catalog." if job.current else "."),

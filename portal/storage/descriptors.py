@@ -34,7 +34,7 @@ class Descriptors:
         self._kept: OrderedDict[tuple[str, int, int, int, int], _Kept] = OrderedDict()
 
     @contextmanager
-    def lend(self, path: Path, found: os.stat_result) -> Iterator[int]:
+    def lend(self, path: str | Path, found: os.stat_result) -> Iterator[int]:
         """A descriptor of ``path`` as ``found`` describes it, valid inside the block."""
         key = (os.fspath(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
         kept = self._take(key, path)
@@ -46,7 +46,7 @@ class Descriptors:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def _take(self, key: tuple[str, int, int, int, int], path: Path) -> _Kept:
+    def _take(self, key: tuple[str, int, int, int, int], path: str | Path) -> _Kept:
         with self._lock:
             kept = self._kept.get(key)
             if kept is None:
@@ -69,7 +69,7 @@ class Descriptors:
             os.close(kept.descriptor)
 
 
-def _open(path: Path) -> int:
+def _open(path: str | Path) -> int:
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

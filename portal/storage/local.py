@@ -37,14 +37,20 @@ class LocalStore:
         folder = path_of(uri)
         if not folder.is_dir():
             raise FileMissing(f"{folder} is not a folder.", "Restore it, or correct its path.")
-        border = Path(os.path.realpath(path_of(within) if within else folder))
-        yield from sorted(_walk(folder, uri_of(folder), "", border, frozenset()), key=lambda f: f.path)
+        border = os.path.realpath(path_of(within) if within else folder)
+        try:
+            found = sorted(
+                _walk(str(folder), uri_of(folder).rstrip("/"), "", border, frozenset()), key=lambda f: f.path
+            )
+        except OSError as error:
+            raise DataFault(f"{folder} cannot be listed: {_reason(error)}.", "Let the portal's user read it.") from None
+        yield from found
 
     def read_range(self, uri: str, offset: int, length: int) -> bytes:
         """Exactly ``length`` bytes from ``offset``; FileMissing, or DataFault when the file ends before."""
         if offset < 0 or length < 0:
             raise BadRequest(f"Bytes {offset} to {offset + length} of {uri} cannot be read.", "Count bytes from 0.")
-        path = path_of(uri)
+        path = _name_of(uri)
         found = _regular(path)
         if offset + length > found.st_size:
             raise _cut_short(path, found.st_size, offset, length)
@@ -69,29 +75,34 @@ def uri_of(path: Path) -> str:
     return path.as_uri()
 
 
-@lru_cache(maxsize=4096)
 def path_of(uri: str) -> Path:
     """The path of a ``file://`` URI (RFC 8089: empty host or ``localhost``); BadRequest for any other text."""
+    return Path(_name_of(uri))
+
+
+@lru_cache(maxsize=4096)
+def _name_of(uri: str) -> str:
+    # Plain strings from here on: a range read costs less than making a Path.
     host, slash, rest = uri.removeprefix("file://").partition("/")
     if not uri.startswith("file://") or host not in ("", "localhost") or not slash:
         raise BadRequest(f"{uri[:200]!r} is not the address of a file on this machine.", "Write file:///path/to/file.")
     raw = unquote_to_bytes(rest)
     if b"\0" in raw:
         raise BadRequest("A file name cannot hold a NUL character.", "Correct the address.")
-    return Path(os.fsdecode(b"/" + raw))
+    return os.fsdecode(b"/" + raw)
 
 
-def resolve_inside(path: Path, border: Path) -> Path:
+def resolve_inside(path: str | Path, border: str) -> str:
     """``path`` with its links followed; DataFault when it ends outside ``border`` (already resolved)."""
     try:
-        real = path.resolve(strict=True)
+        real = os.path.realpath(path, strict=True)
     except FileNotFoundError:
         raise FileMissing(f"{path} is not there.", "Restore it, or correct its path.") from None
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         raise DataFault(
             f"{path} cannot be followed: {_reason(error)}.", "Replace the link by the file it means."
         ) from None
-    if real != border and border not in real.parents:
+    if real != border and not real.startswith(border.rstrip("/") + "/"):
         raise DataFault(
             f"{path} is a symbolic link that leads out of {border}.",
             "Put a copy or a hard link of the file in its place.",
@@ -99,7 +110,7 @@ def resolve_inside(path: Path, border: Path) -> Path:
     return real
 
 
-def _walk(folder: Path, uri: str, prefix: str, border: Path, above: frozenset[Path]) -> Iterator[StoredFile]:
+def _walk(folder: str, uri: str, prefix: str, border: str, above: frozenset[str]) -> Iterator[StoredFile]:
     real = resolve_inside(folder, border)
     if real in above:
         raise DataFault(f"{folder} is a symbolic link to a folder it lies in.", "Remove the link.")
@@ -109,17 +120,17 @@ def _walk(folder: Path, uri: str, prefix: str, border: Path, above: frozenset[Pa
                 continue
             name = _readable_name(entry.name, folder)
             if entry.is_symlink():
-                resolve_inside(folder / name, border)
+                resolve_inside(entry.path, border)
             if entry.is_dir():
-                yield from _walk(folder / name, f"{uri}/{quote(name)}", f"{prefix}{name}/", border, above | {real})
+                yield from _walk(entry.path, f"{uri}/{quote(name)}", f"{prefix}{name}/", border, above | {real})
             elif entry.is_file():
                 found = entry.stat()
                 yield StoredFile(f"{uri}/{quote(name)}", prefix + name, found.st_size, found.st_mtime_ns)
             else:
-                _regular(folder / name)
+                _regular(entry.path)
 
 
-def _readable_name(name: str, folder: Path) -> str:
+def _readable_name(name: str, folder: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -132,9 +143,9 @@ def _stored(path: Path, relative: str, found: os.stat_result) -> StoredFile:
     return StoredFile(uri_of(path), relative, found.st_size, found.st_mtime_ns)
 
 
-def _regular(path: Path) -> os.stat_result:
+def _regular(path: str | Path) -> os.stat_result:
     try:
-        found = path.stat()
+        found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         raise FileMissing(
             f"{path} is not there.", "Restore it, or publish the run again from where it lies now."
@@ -146,12 +157,12 @@ def _regular(path: Path) -> os.stat_result:
     return found
 
 
-def _cut_short(path: Path, size: int, offset: int, length: int) -> DataFault:
+def _cut_short(path: str, size: int, offset: int, length: int) -> DataFault:
     return DataFault(
         f"{path} is {size:,} bytes long and ends before byte {offset + length:,}.",
         "The file is cut short or its description is wrong: compare it with the release.",
     )
 
 
-def _reason(error: BaseException) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
