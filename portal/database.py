@@ -68,6 +68,7 @@ def check_schema(engine: Engine) -> None:
     with engine.connect() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
     if current != head:
+        engine.dispose()  # whoever is refused has no more use for it
         raise Unavailable(
             f"The database is at schema {current or 'none'}, this version needs {head}.", "Run `portal migrate` first."
         )

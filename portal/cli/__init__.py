@@ -44,7 +44,7 @@ COMMANDS = {
         "publish",
         "Make a release manifest from a public layout; what the sources contradict becomes a finding in it.",
     ),
-    "releases": Command("publish", "List the manifests of known open runs that ship with the portal."),
+    "releases": Command("releases", "List the manifests of known open runs that ship with the portal."),
     "serve": Command(
         "serve", "Serve pages and API. An embedded database is migrated; a shared one must be up to date."
     ),

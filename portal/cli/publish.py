@@ -1,4 +1,4 @@
-"""``portal publish``, ``portal import`` and ``portal releases``: runs come in."""
+"""``portal publish`` and ``portal import``: runs come in."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ def add_to(application: typer.Typer) -> None:
     """Register the commands."""
     application.command("publish")(publish)
     application.command("import")(import_)
-    application.command("releases")(releases)
 
 
 def publish(
@@ -76,21 +75,6 @@ def import_(
     _tell(report)
     if report.path is None:
         print(report.text, end="")
-
-
-def releases(
-    show: Annotated[str, typer.Option("--show", help="Print one manifest.")] = "",
-    as_json: AsJson = False,
-) -> None:
-    """List the manifests of known open runs that ship with the portal."""
-    if show:
-        print(find_release(show).path.read_text("utf-8"), end="")
-        return
-    shipped = list_releases()
-    if as_json:
-        print_json([{"name": r.name, "run": r.run, "title": r.title} for r in shipped])
-        return
-    print_table(["name", "run", "title"], [(r.name, r.run, r.title) for r in shipped])
 
 
 def _tell(report: ImportReport) -> None:

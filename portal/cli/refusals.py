@@ -16,7 +16,7 @@ def explain(error: Exception) -> int | None:
     if isinstance(error, ManifestRefused):
         complain(error.message)
         for fault in error.faults:
-            complain(f"  {fault.where}: {fault.what} {fault.remedy}")
+            complain(f"  {fault.where}: {fault.what.rstrip('.')}. {fault.remedy}")
         return 1
     if isinstance(error, PortalError):
         complain(str(error))

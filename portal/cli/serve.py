@@ -42,6 +42,7 @@ def serve(
 ) -> None:
     """Serve pages and API. An embedded database is migrated; a shared one must be up to date."""
     settings = Settings()
+    settings.data.mkdir(parents=True, exist_ok=True)
     with _listen(host, port) as listening, reached(settings):
         served = create_app(settings)  # refuses here, before a server is started, what it would refuse later
         say(f"Serving on {_address(listening)}")

@@ -150,13 +150,13 @@ class Portal:
 
         Redirects to other hosts are followed without this portal's token.
         """
-        address = urljoin(f"{self.url}/", url)
+        address = _joined(f"{self.url}/", url)
         asked = {"Accept-Encoding": "identity", **(headers or {})}
         try:
             for _hop in range(HOPS):
                 with self._client(address).stream(method, address, headers=asked) as answer:
                     if answer.has_redirect_location:
-                        address = urljoin(address, answer.headers["location"])
+                        address = _joined(address, answer.headers["location"])
                         continue
                     if answer.status_code >= 300:
                         answer.read()
@@ -225,6 +225,13 @@ class Portal:
         raise AssertionError("the last attempt returns or raises")
 
 
+def _joined(address: str, url: str) -> str:
+    try:
+        return urljoin(address, url)
+    except ValueError as error:
+        raise Unavailable(f"{url!r} is no address: {error}.", "Report it to the portal's operator.") from None
+
+
 def _told(error: Exception) -> str:
     return str(error).rstrip(".") or type(error).__name__
 
@@ -262,6 +269,6 @@ def _run(run: str) -> str:
 
 def _part(value: int | str) -> str:
     text = str(value)
-    if text in ("", ".", ".."):  # would be taken for a step in the address's path
+    if text in ("", ".", "..") or "/" in text:  # would change the address's path, and so the question
         raise UsageError(f"{text!r} names nothing.", "Give a run as org/name, and a step as a number.")
     return quote(text.encode("utf-8", "surrogatepass"), safe="")

@@ -76,12 +76,15 @@ class PartialFile:
     @property
     def missing_bytes(self) -> int:
         """Bytes still to fetch, as far as sizes are known."""
-        return 0 if self.present else sum(self._length(k) for k in self._missing())
+        if self.present:
+            return 0
+        # Counted from what is here: a size that nobody could store must not be listed part by part.
+        return (self.wanted.size or 0) - sum(self._length(k) for k in self._done)
 
     @property
     def complete(self) -> bool:
         """True when every byte is here, not yet verified."""
-        return self.present or self._whole or (self.wanted.size is not None and not self._missing())
+        return self.present or self._whole or (self.wanted.size is not None and len(self._done) == self._parts())
 
     def prepare(self) -> None:
         """Make room for the parts, and keep those that an earlier attempt noted."""

@@ -1,0 +1,260 @@
+"""Parts in parallel, resumed after a kill, verified before a file gets its name."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from pathlib import Path
+
+import pytest
+
+from portal.client import Portal
+from portal.client.download import download_all
+from portal.client.partial import Fetched, Wanted
+from portal.errors import IntegrityError, TooLarge, Unavailable
+from tests.client.servers import FileServer
+
+PART = 1 << 16
+BODY = random.Random(1).randbytes(10 * PART + 123)
+SHA = hashlib.sha256(BODY).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portal.client.partial.PART", PART)
+
+
+@pytest.fixture
+def big(files: FileServer, tmp_path: Path) -> Wanted:
+    files.contents["/big"] = BODY
+    return Wanted(f"{files.url}/big", tmp_path / "to" / "big.bin", len(BODY), SHA)
+
+
+class Counted:
+    """Progress that only counts."""
+
+    def __init__(self) -> None:
+        self.phases: list[tuple[str, int]] = []
+        self.done: list[int] = []
+
+    def begin(self, phase: str, total_bytes: int) -> None:
+        self.phases.append((phase, total_bytes))
+        self.done.append(0)
+
+    def advance(self, count: int) -> None:
+        self.done[-1] += count
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_parts_make_the_file(at_files: Portal, files: FileServer, big: Wanted) -> None:
+    told = Counted()
+    (fetched,) = download_all(at_files, [big], progress=told)
+    assert fetched == Fetched(big, len(BODY), SHA, True, len(BODY))
+    assert big.target.read_bytes() == BODY
+    assert names(big.target.parent) == ["big.bin"]
+    assert len(files.ranges_of("/big")) == 11
+    assert told.phases == [("download", len(BODY)), ("verify", len(BODY))]
+    assert told.done == [len(BODY), len(BODY)]
+
+
+def test_what_is_there_is_verified_and_not_fetched(at_files: Portal, files: FileServer, big: Wanted) -> None:
+    download_all(at_files, [big])
+    files.asked.clear()
+    (fetched,) = download_all(at_files, [big])
+    assert (fetched.verified, fetched.fetched_bytes, files.asked) == (True, 0, [])
+
+
+def test_finished_parts_are_not_fetched_again(at_files: Portal, files: FileServer, big: Wanted) -> None:
+    files.behaviour.statuses = {}
+    good = files.contents.pop("/big")
+    with pytest.raises(Unavailable):
+        download_all(at_files, [big], workers=1)
+    files.contents["/big"] = good
+    # As a kill leaves it: three parts noted, half an entry of a fourth, their bytes in place.
+    part, journal = (big.target.with_name(big.target.name + end) for end in (".part", ".parts"))
+    head = journal.read_bytes()
+    with part.open("r+b") as file:
+        for k in (2, 5, 10):
+            file.seek(k * PART)
+            file.write(BODY[k * PART : (k + 1) * PART])
+    journal.write_bytes(head + b"".join(k.to_bytes(4, "little") for k in (2, 5, 10)) + b"\x01\x00")
+    files.asked.clear()
+    told = Counted()
+    (fetched,) = download_all(at_files, [big], progress=told)
+    again = {int(r.removeprefix("bytes=").split("-")[0]) // PART for r in files.ranges_of("/big")}
+    assert again == {0, 1, 3, 4, 6, 7, 8, 9}
+    assert big.target.read_bytes() == BODY
+    assert fetched.fetched_bytes == told.phases[0][1] == 8 * PART
+
+
+@pytest.mark.parametrize("spoil", ["other-head", "short-part"])
+def test_a_journal_of_something_else_is_not_believed(
+    at_files: Portal, files: FileServer, big: Wanted, spoil: str
+) -> None:
+    part, journal = (big.target.with_name(big.target.name + end) for end in (".part", ".parts"))
+    part.parent.mkdir()
+    part.write_bytes(b"x" * (len(BODY) if spoil == "other-head" else 5))
+    journal.write_bytes(b'["other", 1, 2]\n' + bytes(4))
+    download_all(at_files, [big])
+    assert big.target.read_bytes() == BODY
+    assert len(files.ranges_of("/big")) == 11
+
+
+def test_a_connection_that_breaks_is_tried_again(at_files: Portal, files: FileServer, big: Wanted) -> None:
+    files.behaviour.breaks = 2
+    told = Counted()
+    download_all(at_files, [big], workers=1, progress=told)
+    assert big.target.read_bytes() == BODY
+    assert told.done[0] == len(BODY)
+    assert len(files.ranges_of("/big")) == 13
+
+
+def test_a_server_that_stays_away_is_unavailable_and_keeps_what_came(
+    at_files: Portal, files: FileServer, big: Wanted
+) -> None:
+    files.behaviour.statuses["/big"] = 503
+    with pytest.raises(Unavailable, match="answered 503"):
+        download_all(at_files, [big])
+    assert names(big.target.parent) == ["big.bin.part", "big.bin.parts"]
+
+
+def test_bytes_that_are_not_what_was_published_are_removed(at_files: Portal, files: FileServer, big: Wanted) -> None:
+    files.contents["/big"] = BODY[:-1] + bytes([BODY[-1] ^ 1])
+    with pytest.raises(IntegrityError, match=r"big\.bin does not have the sha256"):
+        download_all(at_files, [big])
+    assert names(big.target.parent) == []
+    files.contents["/big"] = BODY
+    download_all(at_files, [big])
+    assert big.target.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("sent", [BODY + b"more", BODY[:-5]])
+def test_a_server_that_sends_another_length(at_files: Portal, files: FileServer, big: Wanted, sent: bytes) -> None:
+    files.contents["/big"] = sent
+    files.behaviour.ranges = False
+    with pytest.raises((IntegrityError, Unavailable), match=r"more bytes|ended after"):
+        download_all(at_files, [big])
+    assert not big.target.exists()
+
+
+def test_a_range_other_than_asked_for_is_refused(at_files: Portal, files: FileServer, big: Wanted) -> None:
+    files.behaviour.shift = 7
+    with pytest.raises(IntegrityError, match="was asked for bytes from"):
+        download_all(at_files, [big])
+    assert not big.target.exists()
+
+
+def test_compressed_bytes_are_refused(at_files: Portal, files: FileServer, big: Wanted) -> None:
+    files.behaviour.headers["Content-Encoding"] = "gzip"
+    with pytest.raises(IntegrityError, match="compressed"):
+        download_all(at_files, [big])
+
+
+def test_a_server_without_ranges_sends_the_file_in_one(at_files: Portal, files: FileServer, big: Wanted) -> None:
+    files.behaviour.ranges = False
+    told = Counted()
+    (fetched,) = download_all(at_files, [big], workers=1, progress=told)
+    assert (big.target.read_bytes(), fetched.verified) == (BODY, True)
+    assert told.done == [len(BODY), len(BODY)]
+    assert len(files.ranges_of("/big")) == 2
+
+
+@pytest.mark.parametrize(("ranges", "head"), [(True, True), (False, True), (True, False)])
+def test_size_and_digest_unknown(at_files: Portal, files: FileServer, tmp_path: Path, ranges: bool, head: bool) -> None:
+    files.contents["/big"] = BODY
+    files.behaviour.ranges, files.behaviour.head = ranges, head
+    wanted = Wanted(f"{files.url}/big", tmp_path / "big.bin", None, None)
+    (fetched,) = download_all(at_files, [wanted])
+    assert wanted.target.read_bytes() == BODY
+    assert (fetched.size, fetched.sha256, fetched.verified) == (len(BODY), SHA, False)
+    assert len(files.ranges_of("/big")) == (11 if ranges and head else 1)
+    files.asked.clear()
+    assert download_all(at_files, [wanted])[0].fetched_bytes == 0
+    assert files.ranges_of("/big") == []
+
+
+def test_an_answer_of_unknown_size_that_breaks_off_is_not_taken_for_whole(
+    at_files: Portal, files: FileServer, tmp_path: Path
+) -> None:
+    files.contents["/big"] = BODY
+    files.behaviour.ranges, files.behaviour.breaks = False, 99
+    with pytest.raises(Unavailable):
+        download_all(at_files, [Wanted(f"{files.url}/big", tmp_path / "big.bin", None, None)])
+    assert not (tmp_path / "big.bin").exists()
+
+
+def test_many_small_files(at_files: Portal, files: FileServer, tmp_path: Path) -> None:
+    bodies = {f"/f{k}": random.Random(k).randbytes(k) for k in range(300)}
+    files.contents.update(bodies)
+    wanted = [
+        Wanted(f"{files.url}{name}", tmp_path / name[1:], len(body), hashlib.sha256(body).hexdigest())
+        for name, body in bodies.items()
+    ]
+    told = Counted()
+    fetched = download_all(at_files, wanted, progress=told)
+    assert [f.wanted for f in fetched] == wanted
+    assert all((tmp_path / name[1:]).read_bytes() == body for name, body in bodies.items())
+    assert len(names(tmp_path)) == 300
+    assert len(files.asked) == 299, "one request for each file that is not empty"
+    assert told.phases[0] == ("download", sum(range(300)))
+
+
+def test_one_bad_file_leaves_the_good_ones_resumable(at_files: Portal, files: FileServer, tmp_path: Path) -> None:
+    files.contents |= {"/a": b"a" * 100, "/b": b"b" * 100}
+    wanted = [
+        Wanted(f"{files.url}/{n}", tmp_path / n, 100, hashlib.sha256(n.encode() * 100).hexdigest()) for n in ("a", "b")
+    ]
+    files.contents["/b"] = b"x" * 100
+    with pytest.raises(IntegrityError):
+        download_all(at_files, wanted)
+    files.contents["/b"] = b"b" * 100
+    files.sent.clear()
+    download_all(at_files, wanted)
+    assert files.sent == {"/b": 100}
+
+
+def test_a_full_disk_is_said_before_anything_is_fetched(at_files: Portal, files: FileServer, tmp_path: Path) -> None:
+    wanted = Wanted(f"{files.url}/big", tmp_path / "deep" / "big.bin", 1 << 60, None)
+    with pytest.raises(TooLarge, match="more bytes are needed"):
+        download_all(at_files, [wanted])
+    assert (names(tmp_path), files.asked) == ([], [])
+
+
+def test_nothing_wanted(at_files: Portal) -> None:
+    assert download_all(at_files, []) == []
+
+
+def test_a_redirect_elsewhere_never_carries_the_token(files: FileServer, big: Wanted) -> None:
+    from tests.client.servers import file_server
+
+    with file_server({"/stored": BODY}) as bucket, Portal(files.url, token="secret") as portal:
+        files.behaviour.redirects["/big"] = f"{bucket.url}/stored"
+        download_all(portal, [big])
+        assert big.target.read_bytes() == BODY
+        assert all(h["authorization"] == "Bearer secret" for _, _, h in files.asked)
+        assert bucket.asked
+        assert not any("authorization" in h for _, _, h in bucket.asked)
+        assert all(h["range"] for _, _, h in bucket.asked)
+
+
+def test_a_redirect_within_the_portal_keeps_the_token(files: FileServer, big: Wanted) -> None:
+    with Portal(files.url, token="secret") as portal:
+        files.behaviour.redirects["/first"] = "/big"
+        download_all(portal, [Wanted("/first", big.target, big.size, big.sha256)])
+    assert {h.get("authorization") for _, _, h in files.asked} == {"Bearer secret"}
+
+
+def test_redirects_in_a_circle_end(at_files: Portal, files: FileServer, big: Wanted) -> None:
+    files.behaviour.redirects |= {"/big": "/other", "/other": "/big"}
+    with pytest.raises(Unavailable, match="redirects more than"):
+        download_all(at_files, [big])
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/x", "http://[bad/x"])
+def test_addresses_that_cannot_be_fetched(at_files: Portal, tmp_path: Path, url: str) -> None:
+    with pytest.raises(Unavailable):
+        download_all(at_files, [Wanted(url, tmp_path / "x", 10, None)])
+    assert not (tmp_path / "x").exists()

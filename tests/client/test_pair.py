@@ -1,0 +1,194 @@
+"""A checkpoint with its data in one folder that verifies without a portal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from portal.client import PairChoice, Portal, download_pair, verify_folder
+from portal.errors import DataFault, FileMissing, IntegrityError, StepNotRecorded, UsageError
+from tests.builders import SmallRun
+from tests.client.answers import file_view, pair_view
+from tests.client.servers import FileServer
+
+RUN = "lab/run"
+PAIR = f"/api/v1/runs/{RUN}/steps/5/pair"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_the_pair_of_a_real_run(portal: Portal, small: SmallRun, tmp_path: Path) -> None:
+    to = tmp_path / "pair"
+    report = download_pair(portal, small.run, 7, to)
+    assert names(to) == [
+        "SHA256SUMS",
+        "checkpoint/model.safetensors",
+        "checkpoint/optimizer.bin",
+        "data/chunk_0.jsonl",
+        "pair.json",
+    ]
+    for name in ("model.safetensors", "optimizer.bin"):
+        assert (to / "checkpoint" / name).read_bytes() == (small.folder / "step5" / name).read_bytes()
+    assert report.not_fetched == []
+    assert all(f["verified"] for f in report.files)
+    assert report.total_bytes == report.fetched_bytes == sum((to / f["path"]).stat().st_size for f in report.files)
+    document = json.loads((to / "pair.json").read_text())
+    assert (document["format"], document["run"], document["step"]) == ("llm360-portal/pair/1", small.run, 7)
+    assert document["pair"]["data"]["order"]["confidence"] == "exact"
+    subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=to, check=True)
+    assert download_pair(portal, small.run, 7, to).fetched_bytes == 0
+
+
+def test_parts_choose_files_but_not_where_they_lie(portal: Portal, small: SmallRun, tmp_path: Path) -> None:
+    download_pair(portal, small.run, 5, tmp_path / "pair", PairChoice(parts=["weights"]))
+    assert names(tmp_path / "pair" / "checkpoint") == ["model.safetensors"]
+
+
+def test_a_batch_comes_with_its_rows(portal: Portal, small: SmallRun, tmp_path: Path) -> None:
+    report = download_pair(portal, small.run, 12, tmp_path, PairChoice("batch"))
+    assert np.array_equal(np.load(tmp_path / "batch.npy"), small.rows[44:48])
+    (entry,) = [f for f in report.files if f["path"] == "batch.npy"]
+    assert entry["verified"] is False, "the portal never published a digest of it"
+    assert entry["sha256"] == hashlib.sha256((tmp_path / "batch.npy").read_bytes()).hexdigest()
+    (tmp_path / "batch.npy").write_bytes(b"other")
+    assert [f.path for f in verify_folder(tmp_path).files if f.state == "changed"] == ["batch.npy"]
+
+
+@pytest.mark.parametrize(
+    ("change", "word"), [({"data": "sideways"}, "sideways"), ({"parts": ["weights", "soul"]}, "soul")]
+)
+def test_choices_that_mean_nothing(change: dict[str, Any], word: str) -> None:
+    with pytest.raises(UsageError, match=word):
+        PairChoice(**change)
+
+
+def test_a_refused_pair_writes_nothing(portal: Portal, small: SmallRun, tmp_path: Path) -> None:
+    with pytest.raises(StepNotRecorded):
+        download_pair(portal, small.run, 99, tmp_path / "pair")
+    assert not (tmp_path / "pair").exists()
+
+
+def serve(files: FileServer, checkpoint: list[Any], data: Sequence[Any] = (), **changes: Any) -> None:
+    files.put_json(PAIR, pair_view(checkpoint, data, **changes))
+
+
+def test_rows_that_cannot_be_had_are_said(at_files: Portal, files: FileServer, tmp_path: Path) -> None:
+    files.contents["/f"] = b"bytes"
+    serve(files, [file_view("f.bin", "/f", b"bytes")])
+    report = download_pair(at_files, RUN, 5, tmp_path, PairChoice("batch"))
+    assert len(report.not_fetched) == 1
+    assert "batch.npy" in report.not_fetched[0]
+    assert names(tmp_path) == ["SHA256SUMS", "checkpoint/f.bin", "pair.json"]
+
+
+@pytest.mark.parametrize(
+    "path", ["../x", "a/../../x", "/abs", "C:\\x", "C:x", "a\\b", "nul\0", "a\nb", "\x1b]8;;", "a\u202eb", ""]
+)
+@pytest.mark.parametrize("half", ["checkpoint", "data"])
+def test_hostile_paths_are_refused_and_nothing_is_written(
+    at_files: Portal, files: FileServer, tmp_path: Path, path: str, half: str
+) -> None:
+    files.contents["/f"] = b"bytes"
+    good, bad = file_view("good.bin", "/f", b"bytes"), file_view(path, "/f", b"bytes")
+    serve(files, [good, bad] if half == "checkpoint" else [good], [bad] if half == "data" else [])
+    with pytest.raises(DataFault, match="cannot be written inside"):
+        download_pair(at_files, RUN, 5, tmp_path / "in" / "pair")
+    assert names(tmp_path) == []
+    assert "/f" not in files.sent
+
+
+def test_no_file_is_dropped_when_two_have_one_name(at_files: Portal, files: FileServer, tmp_path: Path) -> None:
+    files.contents |= {"/a/0.jsonl": b"first", "/b/0.jsonl": b"second"}
+    both = [
+        file_view("train/0.jsonl", f"/{place}/0.jsonl", body) for place, body in (("a", b"first"), ("b", b"second"))
+    ]
+    serve(files, [], [*both, both[0]])
+    report = download_pair(at_files, RUN, 5, tmp_path)
+    assert sorted((tmp_path / f["path"]).read_bytes() for f in report.files) == [b"first", b"second"]
+    assert report.files[0]["path"] == "data/train/0.jsonl"
+    assert verify_folder(tmp_path).ok
+
+
+@pytest.mark.parametrize("other", ["a/b", "a.part", "a.parts"])
+def test_files_that_need_each_others_place_are_refused(
+    at_files: Portal, files: FileServer, tmp_path: Path, other: str
+) -> None:
+    files.contents["/f"] = b"bytes"
+    serve(files, [], [file_view("a", "/f", b"bytes"), file_view(other, "/f", b"bytes")])
+    with pytest.raises(DataFault, match="needs the place"):
+        download_pair(at_files, RUN, 5, tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_what_cannot_be_had_is_listed(at_files: Portal, files: FileServer, tmp_path: Path) -> None:
+    gone = file_view("gone.bin", "/gone", b"x", state="missing")
+    serve(files, [], [file_view("nowhere.bin", None, b"x", state="unverified"), gone])
+    report = download_pair(at_files, RUN, 5, tmp_path)
+    assert len(report.not_fetched) == 3
+    assert "hf://lab/run" in report.not_fetched[0]
+    assert json.loads((tmp_path / "pair.json").read_text())["not_fetched"] == report.not_fetched
+
+
+def test_an_unknown_digest_is_visibly_unverified(at_files: Portal, files: FileServer, tmp_path: Path) -> None:
+    files.contents |= {"/f": b"bytes", "/g": b"known"}
+    serve(files, [file_view("f.bin", "/f"), file_view("g.bin", "/g", b"known")])
+    download_pair(at_files, RUN, 5, tmp_path)
+    listed = {f["path"]: f["verified"] for f in json.loads((tmp_path / "pair.json").read_text())["files"]}
+    assert listed == {"checkpoint/f.bin": False, "checkpoint/g.bin": True}
+    assert {f.path: f.state for f in verify_folder(tmp_path).files} == {
+        "checkpoint/f.bin": "unchanged",
+        "checkpoint/g.bin": "verified",
+    }
+
+
+def test_lying_bytes_leave_no_pair(at_files: Portal, files: FileServer, tmp_path: Path) -> None:
+    files.contents["/f"] = b"other"
+    serve(files, [file_view("f.bin", "/f", b"bytes")])
+    with pytest.raises(IntegrityError):
+        download_pair(at_files, RUN, 5, tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_flipped_bit_and_a_missing_file_are_found_offline(portal: Portal, small: SmallRun, tmp_path: Path) -> None:
+    download_pair(portal, small.run, 5, tmp_path)
+    assert verify_folder(tmp_path).ok
+    model, optimizer = tmp_path / "checkpoint" / "model.safetensors", tmp_path / "checkpoint" / "optimizer.bin"
+    body = bytearray(model.read_bytes())
+    body[500] ^= 1
+    model.write_bytes(body)
+    optimizer.unlink()
+    report = verify_folder(tmp_path)
+    assert not report.ok
+    assert {f.path: f.state for f in report.files} == {
+        "checkpoint/model.safetensors": "changed",
+        "checkpoint/optimizer.bin": "missing",
+        "data/chunk_0.jsonl": "verified",
+    }
+
+
+def test_a_folder_without_a_pair(tmp_path: Path) -> None:
+    with pytest.raises(FileMissing, match=r"pair\.json"):
+        verify_folder(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": [1]}', '{"files": [{"path": "x"}]}', "\xff", "null"])
+def test_a_list_that_cannot_be_read(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pair.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataFault, match="is not what"):
+        verify_folder(tmp_path)
+
+
+def test_a_list_that_points_out_of_the_folder(tmp_path: Path) -> None:
+    entry = {"path": "../../etc/passwd", "size": 1, "sha256": "0", "verified": True}
+    (tmp_path / "pair.json").write_text(json.dumps({"files": [entry]}))
+    with pytest.raises(DataFault):
+        verify_folder(tmp_path)
