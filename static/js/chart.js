@@ -10,8 +10,11 @@ export class Chart {
     document.addEventListener("portal:theme", () => this.margin && window.Plotly.relayout(node, this.colours()));
   }
 
-  /** Fetches and draws steps first to last; an answer overtaken by a later request is dropped. */
-  async show(first, last) {
+  /**
+   * Fetches and draws steps first to last; an answer overtaken by a later request is dropped.
+   * `onScale` hears as soon as the margins and the range are known, before anything is drawn.
+   */
+  async show(first, last, onScale) {
     this.asked += 1;
     const mine = this.asked;
     const figure = await this.fetch(first, last);
@@ -19,10 +22,14 @@ export class Chart {
     this.range = figure.layout.xaxis.range;
     this.margin = figure.layout.margin;
     this.panels = figure.panels.map(readable);
+    this.node.style.minHeight = `${figure.layout.height}px`;
+    this.title();
+    onScale();
+    await drawingLibrary();
+    if (mine !== this.asked) return false;
     const config = { displayModeBar: false, responsive: true, doubleClick: false, showTips: false };
     await window.Plotly.react(this.node, figure.data, { ...figure.layout, ...this.nested() }, config);
     if (!this.listening) this.listen();
-    this.title();
     return true;
   }
 
@@ -30,13 +37,14 @@ export class Chart {
     // Appended, not set: the first request must be, to the letter, the one the page preloads.
     const url = `${this.url}${first === null ? "" : `&first=${first}`}${last === null ? "" : `&last=${last}`}&buckets=${BUCKETS}`;
     const known = this.kept.get(url);
-    if (known) return structuredClone(known);
+    if (known) return JSON.parse(known);
     const answer = await fetch(url, { credentials: "same-origin" });
     if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail ?? `the server answered ${answer.status}`);
-    const figure = await answer.json();
-    this.kept.set(url, structuredClone(figure));
+    // Kept as text: what is drawn is changed by drawing it.
+    const text = await answer.text();
+    this.kept.set(url, text);
     if (this.kept.size > 24) this.kept.delete(this.kept.keys().next().value);
-    return figure;
+    return JSON.parse(text);
   }
 
   listen() {
@@ -142,6 +150,16 @@ export class Chart {
     }
     return paths;
   }
+}
+
+/** Plotly comes in a script of its own, later than this module: the data is fetched and read meanwhile. */
+function drawingLibrary() {
+  if (window.Plotly) return Promise.resolve();
+  const script = document.querySelector("script[data-plotly]");
+  return new Promise((resolve, reject) => {
+    script.addEventListener("load", resolve);
+    script.addEventListener("error", () => reject(new Error("the drawing library did not load")));
+  });
 }
 
 function theme() {

@@ -68,8 +68,11 @@ async function draw() {
   }
   plot.classList.add("busy");
   try {
-    if (await chart.show(view.first, view.last)) settle();
-    plot.querySelector(".waiting")?.remove();
+    const drawn = await chart.show(view.first, view.last, () => {
+      plot.querySelector(".waiting")?.remove();
+      settle();
+    });
+    if (!drawn) return;
     plot.dataset.ready = "true";
   } catch (error) {
     const note = plot.querySelector(".waiting") ?? plot.appendChild(Object.assign(document.createElement("div"), { className: "waiting" }));
