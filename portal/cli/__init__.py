@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import typer
 
 from portal import __version__
+from portal.cli.loading import fast_imports
 from portal.cli.refusals import explain
 from portal.cli.terminal import leave_quietly, tolerate_any_character
 
@@ -99,7 +100,9 @@ def _application(given: Sequence[str]) -> typer.Typer:
     application.callback()(_options)
     named = next((word for word in given if not word.startswith("-")), None)
     if named in COMMANDS:
-        importlib.import_module(f"portal.cli.{COMMANDS[named].module}").add_to(application)
+        with fast_imports():
+            module = importlib.import_module(f"portal.cli.{COMMANDS[named].module}")
+        module.add_to(application)
         return application
     for name, command in COMMANDS.items():
         application.command(name, short_help=command.help)(_listed_only)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from portal.cli.loading import fast_imports
 from portal.client import Portal
 from portal.errors import Unavailable, UsageError
 from portal.settings import Settings
@@ -58,11 +59,12 @@ def open_portal(url: str) -> Iterator[Portal]:
 def _local_portal(settings: Settings) -> Iterator[Portal]:
     """The local catalog's portal on a Unix socket that only this user can reach."""
     # Imported here because asking a remote portal needs none of it, and it takes a second.
-    import httpx  # noqa: PLC0415
-    import uvicorn  # noqa: PLC0415
+    with fast_imports():
+        import httpx  # noqa: PLC0415
+        import uvicorn  # noqa: PLC0415
 
-    from portal.cli.catalogs import reached  # noqa: PLC0415
-    from portal.web.app import create_app  # noqa: PLC0415
+        from portal.cli.catalogs import reached  # noqa: PLC0415
+        from portal.web.app import create_app  # noqa: PLC0415
 
     with reached(settings):
         application = create_app(settings)

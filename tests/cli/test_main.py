@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,16 @@ def test_a_command_called_wrongly(portal: Portal, data: Path, arguments: list[st
     said = portal(*arguments)
     assert (said.code, said.out) == (2, "")
     assert word in said.err
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_imports_leave_garbage_collection_as_it_was(portal: Portal, collecting: bool) -> None:
+    try:
+        (gc.enable if collecting else gc.disable)()
+        portal("releases", "--json")
+        assert gc.isenabled() is collecting
+    finally:
+        gc.enable()
 
 
 def test_without_arguments_there_is_help(portal: Portal) -> None:
