@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from portal.catalog.revisions import Stamp, clock_of
-from portal.database import Engine, open_session
+from portal.database import DatabaseDown, Engine, open_session
 from portal.web.headers import with_security
 
 Headers = list[tuple[bytes, bytes]]
@@ -120,7 +120,12 @@ class KeepAnswers:
             scope["query_string"],
             *(headers.get(name, b"") for name in _VARY),
         )
-        stamp = await self._stamp()
+        try:
+            stamp = await self._stamp()
+        except DatabaseDown:
+            # The application meets the same and knows how to say so.
+            await self.app(scope, receive, send)
+            return
         answer = self.shelf.find(key, stamp)
         if answer is None:
             answer = await self._ask(scope, receive, send, stamp)

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from portal.catalog.batches import read_batch, read_rows
+from portal.catalog.batches import Opened, read_batch, read_rows
 from portal.database import open_session
-from portal.errors import BadRequest, IntegrityError, OrderUnknown, StepNotRecorded, Unavailable
+from portal.errors import BadRequest, FileMissing, IntegrityError, OrderUnknown, StepNotRecorded, Unavailable
 from portal.settings import Settings
 from tests.builders import SmallRun, small_run
 
@@ -178,3 +178,23 @@ def test_an_index_file_names_the_rows(engine: Engine, settings: Settings, tmp_pa
     assert batch.rows_total == 4
     expected = run.rows[drawn[24:28]]
     assert [getattr(row, "token_ids").tolist() for _, row in batch.rows] == expected.tolist()  # noqa: B009
+
+
+def test_a_missing_chunk_is_named_and_the_rest_is_read(session: Session, settings: Settings, small: SmallRun) -> None:
+    (small.folder / "chunk_0.jsonl").unlink()
+    with pytest.raises(FileMissing, match="chunk_0"):
+        read_batch(session, settings, small.run, 1)
+    assert len(read_batch(session, settings, small.run, 15).rows) == 4
+
+
+def test_what_was_opened_longest_ago_is_let_go() -> None:
+    made = []
+
+    def make(k: int) -> int:
+        made.append(k)
+        return k
+
+    opened = Opened(2)
+    for k in (1, 2, 1, 3, 1, 2):
+        assert opened.get(k, lambda k=k: make(k)) == k  # type: ignore[misc]
+    assert made == [1, 2, 3, 2]

@@ -10,8 +10,9 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from portal.catalog.metrics import MetricQuery, find_series, list_series, query_metrics
+from portal.catalog.steps import get_step
 from portal.database import open_session
-from portal.errors import BadRequest, SeriesNotFound
+from portal.errors import BadRequest, DataFault, SeriesNotFound
 from portal.settings import Settings
 from tests.builders import SmallRun, record, series_data
 
@@ -73,3 +74,17 @@ def test_an_unknown_series_names_close_ones(session: Session, settings: Settings
     with pytest.raises(SeriesNotFound) as refused:
         query_metrics(session, settings, small.run, MetricQuery(("train/los",)))
     assert refused.value.extra["nearest"][0] == "train/loss"
+
+
+def test_damaged_numbers_are_told_to_whoever_asks_and_hide_nothing_else(
+    session: Session, settings: Settings, small: SmallRun
+) -> None:
+    damaged, sound = find_series(session, settings, small.run, "lr")[1], "train/loss"
+    assert len(damaged) == 10
+    files = sorted((settings.data / "store" / "metrics").rglob("*.series"))
+    assert len(files) == 2
+    files[1].write_bytes(b"no numbers")
+    assert [m.name for m in get_step(session, settings, small.run, 3).metrics] == [sound]
+    assert query_metrics(session, settings, small.run, MetricQuery((sound,))).series[0].buckets.points == 20
+    with pytest.raises(DataFault):
+        query_metrics(session, settings, small.run, MetricQuery(("lr",)))

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from portal.catalog.batches import read_batch
 from portal.catalog.steps import get_step
 from portal.database import open_session
-from portal.errors import StepNotRecorded
+from portal.errors import OrderUnknown, StepNotRecorded
 from portal.settings import Settings
 from tests.builders import SmallRun, many_checkpoints, small_run
 from tests.catalog.queries import counted
@@ -124,3 +125,41 @@ def test_a_new_version_is_seen_at_once(engine: Engine, settings: Settings, tmp_p
     many_checkpoints(engine, settings, "lab/many", 6)
     with open_session(engine) as session:
         assert get_step(session, settings, "lab/many", 60).at is not None
+
+
+def test_a_batch_size_that_changes_inside_an_order_is_not_counted_over(
+    engine: Engine, settings: Settings, tmp_path: Path
+) -> None:
+    stages = [
+        {"name": "a", "first_step": 1, "last_step": 10},
+        {"name": "b", "first_step": 11, "last_step": 20, "rows_per_step": 2},
+    ]
+    small_run(engine, settings, tmp_path / "sizes", stages=stages)
+    with open_session(engine) as session:
+        data = get_step(session, settings, "lab/small", 12).data
+        assert (data.rows, data.readable) == (2, False)
+        assert "batch size changes" in data.reason
+        with pytest.raises(OrderUnknown, match="changes inside one order"):
+            read_batch(session, settings, "lab/small", 12)
+        assert len(read_batch(session, settings, "lab/small", 3).rows) == 4
+
+
+def test_a_chunk_that_is_too_short_for_its_steps(engine: Engine, settings: Settings) -> None:
+    chunk = {
+        "names": {"pattern": "c{index:05d}", "count": 5},
+        "files": [{"path": "x.jsonl"}],
+        "format": "jsonl",
+        "rows": 38,
+    }
+    order = {
+        "first_step": 1,
+        "last_step": 50,
+        "chunks": {"pattern": "c{index:05d}", "count": 5},
+        "kind": "sequential",
+        "per_chunk": True,
+        "steps_per_chunk": 10,
+    }
+    many_checkpoints(engine, settings, "lab/short", 5, data={"chunks": [chunk], "order": [order]})
+    with open_session(engine) as session:
+        assert get_step(session, settings, "lab/short", 29).data.rows == 4
+        assert get_step(session, settings, "lab/short", 30).data.rows == 2

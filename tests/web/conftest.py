@@ -18,8 +18,9 @@ from tests.builders import SmallRun, small_run
 @pytest.fixture
 def app(settings: Settings) -> Iterator[FastAPI]:
     app = create_app(settings)
+    engine = app.state.desk.engine
     yield app
-    app.state.desk.engine.dispose()
+    engine.dispose()
 
 
 @pytest.fixture

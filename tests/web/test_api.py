@@ -13,6 +13,12 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from portal.catalog.answers import OrderView
+from portal.catalog.batches import BatchRows
+from portal.errors import BadRequest
+from portal.tokens.orders import RowRef
+from portal.tokens.readers import Row
+from portal.web.batch_files import write_batch
 from tests.builders import SmallRun
 
 RUN = "/api/v1/runs/lab/small"
@@ -254,3 +260,39 @@ def test_health(client: TestClient) -> None:
     assert get(client, "/readyz") == {"status": "ok", "database": "ok", "storage": "ok"}
     counters = client.get("/metrics").text
     assert "portal_runs 1" in counters
+
+
+def test_a_portal_that_cannot_write_is_not_ready(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("portal.web.health.os.access", lambda *_: False)
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+
+
+def test_many_buckets_are_made_in_a_thread(client: TestClient) -> None:
+    few = get(client, f"{RUN}/metrics/data", series="train/loss", buckets=1000)
+    many = get(client, f"{RUN}/metrics/data", series="train/loss,lr", buckets=10_000)
+    again = get(client, f"{RUN}/metrics/data", series="train/loss,lr", buckets=10_000, x="step")
+    assert many == again
+    assert few["series"][0] == many["series"][0]
+
+
+def test_rows_of_different_lengths_are_no_npy(client: TestClient, small: SmallRun) -> None:
+    with pytest.raises(BadRequest, match="one length"):
+        _write([3, 4], "npy")
+    assert _write([3, 4], "jsonl").count(b"\n") == 2
+    assert pyarrow.parquet.read_table(io.BytesIO(_write([3, 4], "parquet"))).num_rows == 2
+
+
+def _write(lengths: list[int], kind: str) -> bytes:
+    rows: Any = [
+        (RowRef(k, "c", k), Row(k, np.arange(n, dtype=np.int64), None, "c.jsonl", 0, 1, {}))
+        for k, n in enumerate(lengths)
+    ]
+    order = OrderView("sequential", "exact", "", "")
+    facts: Any = None
+    return b"".join(write_batch(BatchRows(facts, 1, order, len(rows), 0, rows, 0, 0), kind))
+
+
+def test_an_unknown_format_is_refused() -> None:
+    with pytest.raises(BadRequest, match="format"):
+        _write([1], "exe")

@@ -13,9 +13,10 @@ from starlette.testclient import TestClient
 
 from portal.catalog.answers import FoundFinding
 from portal.catalog.record import record_findings
-from portal.database import open_session
+from portal.database import create_database_engine, open_session
 from portal.settings import Settings
 from portal.web import kept
+from portal.web.deps import Desk
 from portal.web.kept import KEPT, AnswerShelf, KeptAnswer, matches
 from tests.builders import SmallRun, many_checkpoints, record
 
@@ -125,6 +126,19 @@ def test_an_answer_too_large_to_keep_is_sent_as_it_is(
     monkeypatch.setattr(kept, "MAX_ANSWER", 10)
     assert client.get(f"{RUN}/timeline").json()["run"] == "lab/small"
     assert len(app.state.answers) == 0
+
+
+def test_a_database_that_does_not_answer_is_said_to(
+    app: FastAPI, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = create_database_engine(settings.model_copy(update={"database_url": "postgresql+psycopg://x@127.0.0.1:1/x"}))
+    app.state.desk = Desk(settings, gone)
+    guarded = kept.KeepAnswers(app, gone, AnswerShelf(1000))
+    for path, client in (("/readyz", TestClient(app)), ("/api/v1/runs", TestClient(guarded))):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+        assert "127.0.0.1" not in answer.text
+    gone.dispose()
 
 
 def test_compressed_bytes_are_the_same_answer() -> None:
