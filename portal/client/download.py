@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from portal.client.api import Portal
-from portal.client.partial import Fetched, PartialFile, Wanted
+from portal.client.partial import Fetched, PartialFile, Wanted, version_of
 from portal.errors import PortalError, TooLarge
 
 SPARE = 64 << 20
@@ -76,16 +76,22 @@ def _all(pool: ThreadPoolExecutor, tasks: Sequence[Callable[[], Any]]) -> list[A
 
 
 def _sized(portal: Portal, wanted: Wanted) -> Wanted:
-    """``wanted`` with the size its server tells, where the portal knows none and ranges are served."""
-    if wanted.size is not None:
+    """``wanted`` with what its server tells, where the portal does not know it.
+
+    The size where ranges are served; and, where no digest would tell, the version of the bytes, so
+    that parts of two versions are never joined.
+    """
+    if wanted.size is not None and wanted.sha256 is not None:
         return wanted
     try:
         with portal.open_url(wanted.url, method="HEAD") as answer:
             length = answer.headers.get("content-length", "")
             ranged = answer.headers.get("accept-ranges") == "bytes"
+            version = version_of(answer) if wanted.sha256 is None else None
     except PortalError:  # a server may answer GET alone
         return wanted
-    return replace(wanted, size=int(length)) if ranged and length.isdigit() else wanted
+    told = int(length) if ranged and length.isdigit() else None
+    return replace(wanted, size=told if wanted.size is None else wanted.size, version=version)
 
 
 def _check_disk(files: Sequence[PartialFile]) -> None:

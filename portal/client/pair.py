@@ -1,7 +1,8 @@
 """Fetch a pair: a checkpoint and its data, verified, into one folder that verifies offline.
 
 pair/
-  pair.json      the portal's answer and what became of each file; written last
+  pair.json      the portal's answer and what became of each file; written last (before: pair.json.part,
+                 which says whose folder this is)
   SHA256SUMS     for `sha256sum -c`
   checkpoint/    the checkpoint's files
   data/          the chunk files, and the order file where there is one
@@ -20,6 +21,7 @@ from typing import Any
 
 from portal.client.api import Portal
 from portal.client.batch import save_batch
+from portal.client.claim import claimed
 from portal.client.download import DownloadProgress, download_all
 from portal.client.partial import Fetched
 from portal.client.plan import ROLES_OF_PART, plan_files
@@ -80,19 +82,21 @@ def download_pair(
 ) -> PairReport:
     """Fetch the pair at ``step`` into ``to``; an interrupted one is resumed by the same call.
 
-    Raises what the portal refuses, and IntegrityError for bytes that are not what was published.
+    Raises what the portal refuses, UsageError for a folder that holds another pair or is being filled,
+    and IntegrityError for bytes that are not what was published.
     """
     pair = portal.pair(run, step, choice.data, choice.steps)
     wanted, absent = plan_files(pair, to, choice.parts)
     to.mkdir(parents=True, exist_ok=True)
-    fetched = download_all(portal, wanted, choice.workers, progress)
     report = PairReport(run, pair["step"], to, pair=pair, not_fetched=absent)
-    report.files = [_entry(f, to) for f in fetched]
-    report.fetched_bytes = sum(f.fetched_bytes for f in fetched)
-    if choice.data == "batch":
-        _fetch_batch(portal, run, pair["data"]["first_step"], to, report)
-    report.total_bytes = sum(f["size"] for f in report.files)
-    _write_reports(report, portal)
+    with claimed(to, pair):
+        fetched = download_all(portal, wanted, choice.workers, progress)
+        report.files = [_entry(f, to) for f in fetched]
+        report.fetched_bytes = sum(f.fetched_bytes for f in fetched)
+        if choice.data == "batch":
+            _fetch_batch(portal, run, pair["data"]["first_step"], to, report)
+        report.total_bytes = sum(f["size"] for f in report.files)
+        _write_reports(report, portal)
     return report
 
 

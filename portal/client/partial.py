@@ -43,6 +43,8 @@ class Wanted:
     target: Path
     size: int | None
     sha256: str | None
+    version: str | None = None
+    """What its server calls these bytes (ETag or date), where no sha256 is known."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class PartialFile:
         self._advance = advance
         self._lock = threading.Lock()
         self._part, self._journal = (wanted.target.with_name(wanted.target.name + end) for end in UNFINISHED)
-        self._head = json.dumps([wanted.sha256 or wanted.url, wanted.size, PART]).encode() + b"\n"
+        self._head = json.dumps([wanted.sha256 or [wanted.url, wanted.version], wanted.size, PART]).encode() + b"\n"
         self._fetched = 0
         self._whole = False
         self._ranged = True
@@ -126,7 +128,8 @@ class PartialFile:
 
     def _noted(self) -> set[int]:
         """Parts that an earlier attempt at the same file finished."""
-        if self.wanted.size is None or not (self._journal.is_file() and self._part.is_file()):
+        known = self.wanted.sha256 or self.wanted.version  # else nothing tells whether these are the same bytes
+        if self.wanted.size is None or not (known and self._journal.is_file() and self._part.is_file()):
             return set()
         noted = self._journal.read_bytes()
         if not noted.startswith(self._head) or self._part.stat().st_size != self.wanted.size:
@@ -186,6 +189,11 @@ class PartialFile:
                 f"{self.wanted.url} was asked for bytes from {offset:,} and sends {sent[:50]!r}.",
                 "Report it to the operator of that server.",
             )
+        version = version_of(answer)
+        if self.wanted.version is not None and version not in (None, self.wanted.version):
+            raise IntegrityError(
+                f"{self.wanted.url} changed while it was fetched.", "Run the command again to fetch it anew."
+            )
         if answer.headers.get("content-encoding", "identity") != "identity":
             raise IntegrityError(
                 f"{self.wanted.url} sends compressed bytes although the plain ones were asked for.",
@@ -220,6 +228,12 @@ class PartialFile:
             raise
         with self._lock:
             self._fetched += written
+
+
+def version_of(answer: httpx.Response) -> str | None:
+    """What a server calls the bytes it sends: their ETag, or else their date."""
+    found = answer.headers.get("etag") or answer.headers.get("last-modified")
+    return str(found) if found else None
 
 
 def digest_of(path: Path, advance: Callable[[int], None]) -> tuple[str, int]:

@@ -220,7 +220,7 @@ def test_a_full_disk_is_said_before_anything_is_fetched(at_files: Portal, files:
     wanted = Wanted(f"{files.url}/big", tmp_path / "deep" / "big.bin", 1 << 60, None)
     with pytest.raises(TooLarge, match="more bytes are needed"):
         download_all(at_files, [wanted])
-    assert (names(tmp_path), files.asked) == ([], [])
+    assert (names(tmp_path), files.ranges_of("/big")) == ([], [])
 
 
 def test_nothing_wanted(at_files: Portal) -> None:
@@ -258,3 +258,60 @@ def test_addresses_that_cannot_be_fetched(at_files: Portal, tmp_path: Path, url:
     with pytest.raises(Unavailable):
         download_all(at_files, [Wanted(url, tmp_path / "x", 10, None)])
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("name", ["ETag", "Last-Modified"])
+def test_parts_of_two_versions_are_never_joined(at_files: Portal, files: FileServer, tmp_path: Path, name: str) -> None:
+    files.contents["/big"], files.behaviour.headers = BODY, {name: "one"}
+    wanted = Wanted(f"{files.url}/big", tmp_path / "big.bin", None, None)
+    _stop_half_way(at_files, files, wanted)
+    other = bytes(len(BODY))
+    files.contents["/big"], files.behaviour.headers = other, {name: "two"}
+    download_all(at_files, [wanted])
+    assert wanted.target.read_bytes() == other
+
+
+def test_the_same_version_is_resumed(at_files: Portal, files: FileServer, tmp_path: Path) -> None:
+    files.contents["/big"], files.behaviour.headers = BODY, {"ETag": '"one"'}
+    wanted = Wanted(f"{files.url}/big", tmp_path / "big.bin", None, None)
+    _stop_half_way(at_files, files, wanted)
+    (fetched,) = download_all(at_files, [wanted])
+    assert wanted.target.read_bytes() == BODY
+    assert 0 < fetched.fetched_bytes < len(BODY)
+
+
+def test_without_digest_or_version_nothing_is_resumed(at_files: Portal, files: FileServer, tmp_path: Path) -> None:
+    files.contents["/big"] = BODY
+    wanted = Wanted(f"{files.url}/big", tmp_path / "big.bin", len(BODY), None)
+    _stop_half_way(at_files, files, wanted)
+    assert download_all(at_files, [wanted])[0].fetched_bytes == len(BODY)
+
+
+def test_a_file_that_changes_while_it_is_fetched_is_refused(
+    at_files: Portal, files: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.contents["/big"], files.behaviour.headers = BODY, {"ETag": '"one"'}
+    wanted = Wanted(f"{files.url}/big", tmp_path / "big.bin", None, None)
+
+    class Changing(Counted):
+        def begin(self, phase: str, total_bytes: int) -> None:
+            files.behaviour.headers = {"ETag": '"two"'}
+            super().begin(phase, total_bytes)
+
+    with pytest.raises(IntegrityError, match="changed while it was fetched"):
+        download_all(at_files, [wanted], progress=Changing())
+    assert not wanted.target.exists()
+
+
+def _stop_half_way(portal: Portal, files: FileServer, wanted: Wanted) -> None:
+    """Leave some parts of ``wanted`` noted, as a kill would."""
+
+    class Stopping(Counted):
+        def advance(self, count: int) -> None:
+            super().advance(count)
+            if self.done[-1] >= len(BODY) // 2:
+                files.behaviour.statuses["/big"] = 503
+
+    with pytest.raises(Unavailable):
+        download_all(portal, [wanted], workers=1, progress=Stopping())
+    files.behaviour.statuses.clear()
