@@ -27,7 +27,7 @@ from portal.manifest.expand import ChunkEntry, FileEntry
 from portal.models import File
 from portal.settings import Settings
 from portal.storage import open_store
-from portal.tokens.decode import Decoder, open_decoder
+from portal.tokens.decode import Decoder, RowText, open_decoder
 from portal.tokens.orders import ReadOrder, RowRef, explain_order, locate_rows, rows_total
 from portal.tokens.readers import ReadableFile, Row, RowFault, RowReader, open_order_file, open_reader
 
@@ -273,20 +273,20 @@ def _token_row(ref: RowRef, row: Row | RowFault, decoder: Decoder | None, text: 
         told = f"{row.message} {row.remedy}".strip()
         return TokenRow(ref.position, ref.chunk, ref.row, None, [], None, [], False, row.file, row.offset, 0, told)
     ids = row.token_ids.astype(np.int64, copy=False)
-    starts = decoder.document_starts(ids) if decoder else []
+    read = decoder.read(ids, text) if decoder else RowText(None, [], [])
     return TokenRow(
         position=ref.position,
         chunk=ref.chunk,
         row=ref.row,
         source=row.source,
         token_ids=ids.tolist(),
-        pieces=decoder.pieces(ids) if decoder and text else None,
-        document_starts=starts,
-        starts_mid_document=bool(decoder and len(ids) and 0 not in starts),
+        pieces=read.pieces,
+        document_starts=read.document_starts,
+        starts_mid_document=bool(decoder and len(ids) and 0 not in read.document_starts),
         file=row.file,
         offset=row.offset,
         length=row.length,
-        special=decoder.specials(ids) if decoder else [],
+        special=read.specials,
     )
 
 

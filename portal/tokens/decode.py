@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,14 @@ LARGEST_TABLE = 1 << 22
 """Ids beyond it are looked up one by one: a file could claim any id, and a table takes memory for each below it."""
 
 TokenIds = Sequence[int] | npt.NDArray[np.integer[Any]]
+
+
+class RowText(NamedTuple):
+    """What a row of ids says: see `Decoder.pieces`, `Decoder.document_starts` and `Decoder.specials`."""
+
+    pieces: list[str] | None
+    document_starts: list[int]
+    specials: list[int]
 
 
 class Decoder:
@@ -58,17 +66,26 @@ class Decoder:
         self._mark([names[name] for name in END_OF_DOCUMENT if name in names], END)
         self._mark([names[name] for name in BEGIN_OF_DOCUMENT if name in names], BEGIN)
 
+    def read(self, ids: TokenIds, text: bool = True) -> RowText:
+        """Everything about one row in one look; without ``text`` its pieces are left out."""
+        numbers = np.asarray(ids, dtype=np.int64)
+        # Negative ids wrap around to huge ones, so that all unknown ids share the last entry.
+        places = np.minimum(numbers.view(np.uint64), np.uint64(self._size))
+        kinds = self._kinds[places]
+        odd = np.flatnonzero(kinds != WHOLE)
+        kinds = kinds[odd]
+        pieces = self._pieces(numbers, places, odd[kinds & WHOLE == 0]) if text else None
+        if not kinds.any():
+            return RowText(pieces, [], [])
+        ends = odd[kinds & END != 0]
+        starts = np.union1d(odd[kinds & BEGIN != 0], ends + 1)
+        # Padding ends many times in a row: the document begins at the first token that is no end.
+        starts = starts[(starts < len(numbers)) & ~np.isin(starts, ends)]
+        return RowText(pieces, starts.tolist(), odd[kinds & SPECIAL != 0].tolist())
+
     def pieces(self, ids: TokenIds) -> list[str]:
         """One piece of text per id; see the module's notation."""
-        numbers = np.asarray(ids, dtype=np.int64)
-        if self._table is None:
-            return self._streamed(numbers.tolist())
-        places = self._places(numbers)
-        pieces: list[str] = self._texts[places].tolist()
-        torn = np.flatnonzero(self._kinds[places] & WHOLE == 0)
-        if torn.size:
-            self._complete(pieces, numbers, torn, self._table)
-        return self._without_prefix(pieces)
+        return self.read(ids).pieces or []
 
     def label(self, id_: int) -> str:
         """One id alone and never empty: its text, or its bytes as ``<0xE2><0x96>`` where they are no whole text."""
@@ -83,13 +100,7 @@ class Decoder:
 
         A row that does not list 0 here begins inside a document, or its document began with the row and says nothing.
         """
-        kinds = self._kinds[self._places(np.asarray(ids, dtype=np.int64))]
-        ends = kinds & END != 0
-        starts = kinds & BEGIN != 0
-        starts[1:] |= ends[:-1]
-        # Padding ends many times in a row: the document begins at the first token that is no end.
-        found: list[int] = np.flatnonzero(starts & ~ends).tolist()
-        return found
+        return self.read(ids, text=False).document_starts
 
     def is_special(self, id_: int) -> bool:
         """True for ids that the tokenizer marks as special (end of text, padding, ...)."""
@@ -97,16 +108,20 @@ class Decoder:
 
     def specials(self, ids: TokenIds) -> list[int]:
         """Indexes of the special tokens among ``ids``."""
-        kinds = self._kinds[self._places(np.asarray(ids, dtype=np.int64))]
-        found: list[int] = np.flatnonzero(kinds & SPECIAL).tolist()
-        return found
+        return self.read(ids, text=False).specials
 
     def _mark(self, ids: Iterable[int], kind: int) -> None:
         self._kinds[[id_ for id_ in ids if id_ < self._size]] |= kind
 
-    def _places(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-        """Where the tables by id hold ``ids``; negative ones count as beyond, too."""
-        return np.minimum(ids.view(np.uint64), np.uint64(self._size))
+    def _pieces(
+        self, ids: npt.NDArray[np.int64], places: npt.NDArray[np.uint64], torn: npt.NDArray[np.intp]
+    ) -> list[str]:
+        if self._table is None:
+            return self._streamed(ids.tolist())
+        pieces: list[str] = self._texts[places].tolist()
+        if torn.size:
+            self._complete(pieces, ids, torn, self._table)
+        return self._without_prefix(pieces)
 
     def _complete(
         self, pieces: list[str], ids: npt.NDArray[np.int64], torn: npt.NDArray[np.intp], table: ByteTable
