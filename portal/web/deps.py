@@ -72,10 +72,14 @@ async def get_step_number(
     return parse_step(step)
 
 
-def parse_step(text: str) -> int:
+def parse_step(text: str, parameter: str = "step") -> int:
     """A whole number in decimal digits; BadRequest otherwise."""
     if not _STEP.match(text):
-        raise BadRequest(f"{text[:100]!r} is not a step.", "A step is a whole number, e.g. 1000.", parameter="step")
+        raise BadRequest(
+            f"{parameter} is {text[:100]!r}, which is not a whole number.",
+            "Write digits only, e.g. 1000.",
+            parameter=parameter,
+        )
     return int(text)
 
 

@@ -7,21 +7,54 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import QueryParams
 from starlette.responses import Response, StreamingResponse
 
 from portal.catalog.answers import MetricAnswer, Page, SeriesView
-from portal.catalog.metrics import MetricQuery, QueriedMetrics, find_series, list_series, metrics_of, query_metrics
+from portal.catalog.metrics import (
+    MAX_BUCKETS,
+    X_KINDS,
+    MetricQuery,
+    QueriedMetrics,
+    find_series,
+    list_series,
+    metrics_of,
+    query_metrics,
+)
 from portal.catalog.runs import get_run
 from portal.catalog.shelves import kept_facts
 from portal.database import open_session
+from portal.errors import BadRequest
 from portal.metrics.charts import Panel, draw_panels
 from portal.metrics.export import to_csv, to_parquet
 from portal.metrics.response import NamedBuckets, to_json
-from portal.web.deps import Config, Cursor, Db, Desk, Limit, RunName, get_desk, json_answer, page_answer
+from portal.web.deps import Config, Cursor, Db, Desk, Limit, RunName, get_desk, json_answer, page_answer, parse_step
 from portal.web.render import render
 
 api = APIRouter(prefix="/api/v1", tags=["metrics"])
 pages = APIRouter(include_in_schema=False)
+
+MAX_NAMES = 20_000
+"""Characters of `series`."""
+PARAMETERS = [
+    {"name": name, "in": "query", "required": name == "series", "description": told, "schema": schema}
+    for name, told, schema in (
+        ("series", "Names, separated by commas.", {"type": "string", "maxLength": MAX_NAMES}),
+        ("x", "What columns ending in `_x` count.", {"enum": list(X_KINDS), "default": "step"}),
+        ("first", "First step (a step whatever `x` is).", {"type": "integer"}),
+        ("last", "Last step.", {"type": "integer"}),
+        (
+            "buckets",
+            "At most so many buckets per series.",
+            {"type": "integer", "maximum": MAX_BUCKETS, "default": 1000},
+        ),
+        (
+            "encoding",
+            "`base64`: columns as {dtype, bdata}, little-endian.",
+            {"enum": ["json", "base64"], "default": "json"},
+        ),
+    )
+]
 
 QUICK = 10_000
 """Buckets, over all series, of a query that the event loop may answer itself."""
@@ -36,35 +69,27 @@ def read_metrics(request: Request, db: Db, run: RunName, limit: Limit = 100, cur
     return page_answer(request, list_series(db, run, limit, cursor))
 
 
-@api.get("/runs/{org}/{name}/metrics/data", response_model=MetricAnswer, summary="Numbers in buckets")
-async def read_metric_data(  # noqa: PLR0913 - FastAPI reads the query from the signature
-    request: Request,
-    org: str,
-    name: str,
-    series: Annotated[str, Query(description="Names, separated by commas.", max_length=20_000)],
-    x: Annotated[str, Query(description="`step`, `tokens`, `chunk` or `checkpoint`.")] = "step",
-    first: Annotated[int | None, Query(description="First step (a step whatever `x` is).")] = None,
-    last: Annotated[int | None, Query(description="Last step.")] = None,
-    buckets: Annotated[int, Query(description="At most so many buckets per series, 1 to 10000.")] = 1000,
-    encoding: Annotated[
-        Literal["json", "base64"], Query(description="`base64`: columns as {dtype, bdata}, little-endian.")
-    ] = "json",
-) -> Response:
+@api.get(
+    "/runs/{org}/{name}/metrics/data",
+    response_model=MetricAnswer,
+    summary="Numbers in buckets",
+    openapi_extra={"parameters": PARAMETERS},
+)
+async def read_metric_data(request: Request, org: str, name: str) -> Response:
     """Per series parallel columns, one entry per bucket. No spike, NaN or infinity is lost at any zoom.
 
     Where a series has no more points than `buckets`, the points themselves (`kind: "raw"`). In `base64`, a missing
     number is NaN and a missing step is -1; in `json` both are null.
     """
-    names = tuple(dict.fromkeys(n.strip() for n in series.split(",") if n.strip()))
-    query = MetricQuery(names, x, first, last, buckets)
+    query, packed = read_query(request.query_params)
     desk, run = get_desk(request), f"{org}/{name}"
     facts = kept_facts(desk.engine, run)
-    if facts is None or len(names) * buckets > QUICK:
+    if facts is None or len(query.series) * query.buckets > QUICK:
         found = await run_in_threadpool(_look_up, desk, run, query)
     else:
         # Facts at hand and levels stored: shorter than the way to a thread and back.
         found = metrics_of(facts, desk.settings, query)
-    return Response(encode(found, encoding == "base64"), media_type="application/json")
+    return Response(encode(found, packed), media_type="application/json")
 
 
 @api.get("/runs/{org}/{name}/metrics/{series:path}.parquet", summary="One series whole, as Parquet")
@@ -101,6 +126,20 @@ def read_figure(  # noqa: PLR0913 - FastAPI reads the query from the signature
     found = query_metrics(db, settings, run, MetricQuery(tuple(series), "step", first, last, buckets))
     panels = [Panel(s.view.name, s.view.unit, s.buckets) for s in found.series]
     return json_answer(draw_panels(panels, found.first, found.last, y == "log"))
+
+
+def read_query(given: QueryParams) -> tuple[MetricQuery, bool]:
+    """What is asked, and whether in base64. Read by hand: the framework's way takes as long as the answer itself."""
+    series = given.get("series", "")
+    if len(series) > MAX_NAMES:
+        raise BadRequest(f"series has {len(series)} characters.", f"Give at most {MAX_NAMES}.", parameter="series")
+    encoding = given.get("encoding", "json")
+    if encoding not in ("json", "base64"):
+        raise BadRequest(f"encoding is {encoding[:50]!r}.", "Use json or base64.", parameter="encoding")
+    names = tuple(dict.fromkeys(n.strip() for n in series.split(",") if n.strip()))
+    first, last = (parse_step(given[p], p) if given.get(p) else None for p in ("first", "last"))
+    buckets = parse_step(given["buckets"], "buckets") if given.get("buckets") else 1000
+    return MetricQuery(names, given.get("x", "step"), first, last, buckets), encoding == "base64"
 
 
 def _look_up(desk: Desk, run: str, query: MetricQuery) -> QueriedMetrics:
