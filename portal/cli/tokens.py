@@ -94,10 +94,11 @@ def _print(batch: dict[str, Any], ids: bool, explain: bool) -> None:
             print("\n".join(visible(line) for line in text.split("\n")))
     if explain:
         say()
-        told = ", ".join(
-            f"{size(v) if 'bytes' in k else number(v)} {k.replace('_', ' ')}" for k, v in batch["explain"].items()
+        took = batch["explain"]
+        say(
+            f"It took {number(took['reads'])} reads of {size(took['bytes_read'])} in all; "
+            f"the rows themselves are {size(took['row_bytes'])}."
         )
-        say(f"It took {told}.")
 
 
 def _kind(output: Path) -> str:
