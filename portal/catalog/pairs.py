@@ -47,7 +47,7 @@ def get_pair(
     links = Links.of(settings)
     checkpoint = checkpoint_view(session, facts, interval.checkpoint, links)
     half = _data(session, facts, data, interval, links)
-    files = _once([*checkpoint.files, *(f for c in half.chunks for f in c.files)])
+    files = _once([*checkpoint.files, *(f for c in half.chunks for f in c.files), *half.order_files])
     return Pair(
         run=run,
         version=facts.head.version,

@@ -89,7 +89,7 @@ def test_an_empty_portal_says_what_to_do(app: FastAPI) -> None:
         (f"{RUN}/checkpoints/ckpt_01", 404, f'href="{RUN}/checkpoints/ckpt_001"'),
         ("/runs/lab/smal", 404, 'href="/runs/lab/small"'),
         (f"{RUN}/steps/3/tokens?row=4", 404, "4 rows, counted from 0"),
-        (f"{RUN}/steps/x", 400, "is not a step"),
+        (f"{RUN}/steps/x", 400, "not a whole number"),
         (f"{RUN}?first=x", 400, "whole number"),
         ("/nowhere", 404, "There is nothing at /nowhere"),
     ],

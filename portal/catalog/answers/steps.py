@@ -72,7 +72,7 @@ class Pair:
     checkpoint: CheckpointView
     data: PairData
     files: list[FileView]
-    """Checkpoint files and chunk files, each once."""
+    """Checkpoint, chunk and order files, each once."""
     total_bytes: int
     unknown_sizes: int
     """Files whose size is not known and is therefore not in ``total_bytes``."""
