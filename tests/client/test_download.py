@@ -211,9 +211,8 @@ def test_one_bad_file_leaves_the_good_ones_resumable(at_files: Portal, files: Fi
     with pytest.raises(IntegrityError):
         download_all(at_files, wanted)
     files.contents["/b"] = b"b" * 100
-    files.sent.clear()
-    download_all(at_files, wanted)
-    assert files.sent == {"/b": 100}
+    # What the client fetched, not what the server counted: its count may still be on its way.
+    assert [f.fetched_bytes for f in download_all(at_files, wanted)] == [0, 100]
 
 
 def test_a_full_disk_is_said_before_anything_is_fetched(at_files: Portal, files: FileServer, tmp_path: Path) -> None:
