@@ -1,0 +1,32 @@
+"""The tables: columns and relations, nothing else.
+
+A *run* is a name; each publish of it is a *release* with its own version, and every other
+row belongs to one release, so a correction never changes what an earlier answer said.
+Steps, tokens and bytes are 64-bit. NaN and infinities never reach a column: numbers by step
+live in columnar files, and single values carry a ``special`` name beside a null.
+"""
+
+from portal.models.checkpoints import Checkpoint, CheckpointLabel
+from portal.models.data import Chunk, ChunkSpan, DataOrder
+from portal.models.files import BlockDigests, File, FileLocation
+from portal.models.record import Config, Evaluation, Event, Finding, MetricSeries
+from portal.models.runs import Release, Run, Stage
+
+__all__ = [
+    "BlockDigests",
+    "Checkpoint",
+    "CheckpointLabel",
+    "Chunk",
+    "ChunkSpan",
+    "Config",
+    "DataOrder",
+    "Evaluation",
+    "Event",
+    "File",
+    "FileLocation",
+    "Finding",
+    "MetricSeries",
+    "Release",
+    "Run",
+    "Stage",
+]
