@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from portal import __version__
 from portal.database import check_schema, create_database_engine, migrate
 from portal.settings import Settings
-from portal.web import assets, checkpoints, chunks, docs, files, health, metrics, problems, runs, steps, tokens
+from portal.web import assets, checkpoints, chunks, docs, figures, files, health, metrics, problems, runs, steps, tokens
 from portal.web.deps import Desk
 from portal.web.headers import SecurityHeaders
 from portal.web.kept import AnswerShelf, KeepAnswers
@@ -51,7 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
     for noun in NOUNS:
         app.include_router(noun.api)
         app.include_router(noun.pages)
-    for router in (files.router, health.router, docs.router, assets.router):
+    for router in (figures.pages, files.router, health.router, docs.router, assets.router):
         app.include_router(router)
     problems.install(app)
     # The last one added is met first: kept answers need no framework, and carry their headers themselves.

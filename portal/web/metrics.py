@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.responses import Response, StreamingResponse
@@ -25,10 +25,9 @@ from portal.catalog.runs import get_run
 from portal.catalog.shelves import kept_facts
 from portal.database import open_session
 from portal.errors import BadRequest
-from portal.metrics.charts import Panel, draw_panels
 from portal.metrics.export import to_csv, to_parquet
 from portal.metrics.response import NamedBuckets, to_json
-from portal.web.deps import Config, Cursor, Db, Desk, Limit, RunName, get_desk, json_answer, page_answer, parse_step
+from portal.web.deps import Config, Cursor, Db, Desk, Limit, RunName, get_desk, page_answer, parse_step
 from portal.web.render import render
 
 api = APIRouter(prefix="/api/v1", tags=["metrics"])
@@ -58,9 +57,6 @@ PARAMETERS = [
 
 QUICK = 10_000
 """Buckets, over all series, of a query that the event loop may answer itself."""
-
-MAX_PANELS = 24
-"""Panels that one page can still be read with."""
 
 
 @api.get("/runs/{org}/{name}/metrics", response_model=Page[SeriesView], summary="What was measured")
@@ -109,23 +105,6 @@ def show_metrics(request: Request, db: Db, run: RunName, cursor: Cursor = None) 
     """What each series measures, as a table with downloads."""
     context = {"detail": get_run(db, run), "tab": "Metrics", "series": list_series(db, run, 200, cursor)}
     return render(request, "metrics/list.html", context)
-
-
-@pages.get("/runs/{org}/{name}/figure")
-def read_figure(  # noqa: PLR0913 - FastAPI reads the query from the signature
-    db: Db,
-    settings: Config,
-    run: RunName,
-    series: Annotated[list[str], Query(max_length=MAX_PANELS)],
-    first: int | None = None,
-    last: int | None = None,
-    buckets: int = 1000,
-    y: Literal["linear", "log"] = "linear",
-) -> Response:
-    """The panels of these series as a Plotly figure; the same numbers as `metrics/data`."""
-    found = query_metrics(db, settings, run, MetricQuery(tuple(series), "step", first, last, buckets))
-    panels = [Panel(s.view.name, s.view.unit, s.buckets) for s in found.series]
-    return json_answer(draw_panels(panels, found.first, found.last, y == "log"))
 
 
 def read_query(given: QueryParams) -> tuple[MetricQuery, bool]:
