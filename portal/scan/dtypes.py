@@ -1,7 +1,6 @@
 """Precision: dtypes that change along a run, and files that hold another dtype than declared.
 
-Only the header of a safetensors file is read (8 bytes of length, then JSON; format:
-huggingface/safetensors, "Format").
+Only the header of a safetensors file is read.
 """
 
 from __future__ import annotations
@@ -11,13 +10,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import orjson
-
 from portal.catalog.answers import FoundFinding
 from portal.catalog.scanned import ScanInput, ScannedCheckpoint, ScannedFile
 from portal.errors import PortalError
 from portal.settings import Settings
 from portal.storage import open_store
+from portal.tensors import read_header
 
 NAMES = {
     "F64": "float64",
@@ -28,10 +26,6 @@ NAMES = {
     "F8_E5M2": "float8",
 }
 ALIASES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "float": "float32", "half": "float16"}
-MAX_HEADER = 100 << 20
-"""The format's own limit for a header, in bytes."""
-HEAD = 64 << 10
-"""Bytes read first: most headers are shorter, so one read is enough."""
 
 
 @dataclass(frozen=True)
@@ -91,20 +85,12 @@ def _stored_dtype(checkpoint: ScannedCheckpoint, settings: Settings) -> str | No
 def _header_dtypes(file: ScannedFile, settings: Settings) -> list[str]:
     store = open_store(file.uri, settings)
     try:
-        head = store.read_range(file.uri, 0, min(HEAD, file.size or 0))
-        length = int.from_bytes(head[:8], "little")
-        if length > min(MAX_HEADER, file.size or 0):
-            return []
-        header = orjson.loads(
-            head[8 : 8 + length] if length <= len(head) - 8 else store.read_range(file.uri, 8, length)
+        header = read_header(
+            lambda offset, length: store.read_range(file.uri, offset, length), file.size or 0, file.path
         )
-    except (PortalError, orjson.JSONDecodeError):
+    except PortalError:
         return []  # `fixity` and `readable` report files that cannot be read
-    if not isinstance(header, dict):
-        return []
-    return [
-        str(t["dtype"]) for name, t in header.items() if name != "__metadata__" and isinstance(t, dict) and "dtype" in t
-    ]
+    return [t.dtype for t in header.tensors]
 
 
 def _name(dtype: str | None) -> str | None:

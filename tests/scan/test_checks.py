@@ -90,7 +90,7 @@ def test_a_declared_change_of_precision_is_found_once(sqlite_settings: Settings)
 
 def safetensors_header(path: Path, dtype: str) -> int:
     header = orjson.dumps(
-        {"__metadata__": {"format": "pt"}, "w": {"dtype": dtype, "shape": [1], "data_offsets": [0, 4]}}
+        {"__metadata__": {"format": "pt"}, "w": {"dtype": dtype, "shape": [2], "data_offsets": [0, 4]}}
     )
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
     return path.stat().st_size
