@@ -11,13 +11,30 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from portal import __version__
 from portal.database import check_schema, create_database_engine, migrate
 from portal.settings import Settings
-from portal.web import assets, checkpoints, chunks, docs, figures, files, health, metrics, problems, runs, steps, tokens
+from portal.web import (
+    assets,
+    checkpoints,
+    chunks,
+    docs,
+    figures,
+    files,
+    health,
+    inspector,
+    metrics,
+    problems,
+    runs,
+    steps,
+    tokens,
+)
 from portal.web.deps import Desk
+from portal.web.direct import DirectAnswers
 from portal.web.headers import SecurityHeaders
 from portal.web.kept import AnswerShelf, KeepAnswers
 
-NOUNS = (steps, tokens, metrics, checkpoints, chunks, runs)
+NOUNS = (steps, metrics, checkpoints, chunks, runs)
 """Modules with an `api` and a `pages` router each; routes are tried in this order, so the busiest come first."""
+DIRECT = ((metrics.api, metrics.read_metric_data), (steps.api, steps.read_step), (tokens.api, tokens.read_tokens))
+"""What is answered without the framework."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -51,10 +68,11 @@ def create_app(settings: Settings) -> FastAPI:
     for noun in NOUNS:
         app.include_router(noun.api)
         app.include_router(noun.pages)
-    for router in (figures.pages, files.router, health.router, docs.router, assets.router):
+    for router in (tokens.api, inspector.pages, figures.pages, files.router, health.router, docs.router, assets.router):
         app.include_router(router)
     problems.install(app)
     # The last one added is met first: kept answers need no framework, and carry their headers themselves.
+    app.add_middleware(DirectAnswers, ways=DIRECT)
     app.add_middleware(HeadAsGet)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(KeepAnswers, engine=engine, shelf=app.state.answers)

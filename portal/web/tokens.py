@@ -9,18 +9,10 @@ from starlette.responses import Response, StreamingResponse
 
 from portal.catalog.answers import TokenBatch
 from portal.catalog.batches import read_batch, read_rows
-from portal.catalog.runs import get_run
-from portal.errors import NotFound
 from portal.web.batch_files import MEDIA_TYPES, write_batch
 from portal.web.deps import Config, Db, RunName, Step, as_json, ready_answer
-from portal.web.render import render, wanted_block
-from portal.web.token_spans import draw_tokens
 
 api = APIRouter(prefix="/api/v1", tags=["data"])
-pages = APIRouter(include_in_schema=False)
-
-ROWS = 20
-"""Rows in the inspector's list at once."""
 
 
 @api.get("/runs/{org}/{name}/steps/{step}/tokens", response_model=TokenBatch, summary="The rows a step read")
@@ -47,29 +39,3 @@ def read_tokens(  # noqa: PLR0913 - FastAPI reads the query from the signature
     name = f"{run.replace('/', '_')}_step{step}.{format}"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return StreamingResponse(pieces, headers=headers, media_type=MEDIA_TYPES[format])
-
-
-@pages.get("/runs/{org}/{name}/steps/{step}/tokens")
-def show_tokens(
-    request: Request, db: Db, settings: Config, run: RunName, step: Step, row: Annotated[int, Query(ge=0, le=2**53)] = 0
-) -> Response:
-    """The token inspector: a screenful of the batch's rows, and the tokens of one of them."""
-    alone = wanted_block(request) == "row"
-    first, count = (row, 1) if alone else (row - row % ROWS, ROWS)
-    batch = read_batch(db, settings, run, step, first, count)
-    chosen = next((r for r in batch.rows if r.position == row), None)
-    if chosen is None:
-        raise NotFound(
-            f"The batch of step {step} has {batch.rows_total:,} rows, counted from 0: there is no row {row}.",
-            "Choose one of the rows it has.",
-            nearest=[max(batch.rows_total - 1, 0)],
-        )
-    detail = get_run(db, run)
-    context = {
-        "batch": batch,
-        "chosen": chosen,
-        "drawn": draw_tokens(chosen),
-        "page_rows": ROWS,
-        "shifted": detail.sequence_length is not None and len(chosen.token_ids) == detail.sequence_length + 1,
-    }
-    return render(request, "tokens/tokens.html", {"detail": detail, "tab": "Timeline", **context})
