@@ -1,68 +1,86 @@
 """Plotly figures of metric series: band, line, marks for spikes and non-finite values, one panel below the other.
 
-The figure is plain JSON in the vocabulary of plotly.js 4.1 (which Python's ``plotly`` 7.1 validates in the
-tests); building it needs no import of ``plotly``. Arrays travel as ``{"dtype", "bdata"}`` (base64, little-endian).
+A figure is what plotly made of its shapes (``shapes``) with the numbers of this request filled in. A panel holds one
+curve, or several of the same metric: other runs, told apart by colour and dash.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from portal.metrics import shapes
+from portal.metrics.axes import Axis
 from portal.metrics.buckets import KINDS, Buckets
+from portal.metrics.shapes import COLOURS, DASHES, panel_top
 from portal.metrics.spikes import find_spikes
 
-COLOURS = ("#2f7fc1", "#c8641b", "#0a8f6c", "#a5579b", "#8a7a12", "#5b6ee1", "#b8434e", "#4d8a9e")
-"""At least 3:1 against the light and the dark page, apart for the common colour-blindnesses."""
-ALARM = "#d1435b"
-HEAD, BODY, GAP, FOOT, LEFT, RIGHT = 30, 172, 10, 30, 78, 16
-"""Pixels: title row and drawing of a panel, space between panels, room for the x axis and at the sides."""
-_SYMBOLS = {"nan": "triangle-up", "+inf": "triangle-up-open", "-inf": "triangle-down-open"}
 _INT32 = np.iinfo(np.int32)
+
+Trace = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a query of one series answered. ``axis`` is None where x counts the run's steps."""
+
+    run: str
+    buckets: Buckets
+    axis: Axis | None = None
+
+    def at(self, steps: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The x of steps of this run."""
+        return steps if self.axis is None else self.axis.to_x(steps)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One series with what a query of it answered."""
+    """One metric, of one run or of several. ``dots`` marks every point, as for evaluations at checkpoints."""
 
     name: str
     unit: str
-    buckets: Buckets
+    curves: tuple[Curve, ...]
+    dots: bool = False
 
 
-def draw_panels(panels: Sequence[Panel], first: int, last: int, log: bool = False) -> dict[str, Any]:
-    """A figure of one panel per series over steps ``first`` to ``last``: ``{data, layout, panels}``.
+@dataclass(frozen=True)
+class Window:
+    """What the x axis shows: from ``low`` to ``high``, in whatever ``kind`` counts."""
 
-    ``panels`` holds per series the exact numbers behind every drawn bucket (for the crosshair) and how it was
-    aggregated. With ``log`` values of 0 and below cannot be drawn; ``hidden`` counts the buckets they fall in.
+    low: float
+    high: float
+    kind: str = "step"
+
+
+def draw_panels(panels: Sequence[Panel], window: Window, log: bool = False) -> dict[str, Any]:
+    """A figure of these panels over one x axis: ``{data, layout, panels}``.
+
+    ``panels`` says per curve the exact numbers behind every drawn bucket (for the crosshair) and how it was
+    aggregated. Curves have the colour of their panel, or where any panel has several, that of their run. With ``log``
+    values of 0 and below cannot be drawn; ``hidden`` counts the buckets they fall in.
     """
-    height = len(panels) * (HEAD + BODY) + max(len(panels) - 1, 0) * GAP
-    layout: dict[str, Any] = {
-        "height": height + FOOT,
-        "margin": {"l": LEFT, "r": RIGHT, "t": 0, "b": FOOT},
-        "showlegend": False,
-        "hovermode": False,
-        "dragmode": "zoom",
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "xaxis": _x_axis(first, last, len(panels)),
-    }
-    data: list[dict[str, Any]] = []
+    layout = dict(shapes.layout_shape(len(panels), log, window.kind))
+    pad = (window.high - window.low or 1) * 0.005
+    layout["xaxis"] = layout["xaxis"] | {"range": [window.low - pad, window.high + pad]}
+    several = any(len(panel.curves) > 1 for panel in panels)
+    data: list[Trace] = []
     about: list[dict[str, Any]] = []
     for index, panel in enumerate(panels):
-        top = index * (HEAD + BODY + GAP)
-        axis = "y" if index == 0 else f"y{index + 1}"
-        layout["yaxis" if index == 0 else f"yaxis{index + 1}"] = _y_axis(top, height, log)
-        colour = COLOURS[index % len(COLOURS)]
-        data += _traces(panel, axis, colour)
-        about.append(
-            {"name": panel.name, "unit": panel.unit, "colour": colour, "top": top, **_numbers(panel.buckets, log)}
-        )
+        curves = []
+        for number, curve in enumerate(panel.curves):
+            colour = COLOURS[(number if several else index) % len(COLOURS)]
+            at = {"yaxis": "y" if index == 0 else f"y{index + 1}"}
+            place = {"panel": index, "curve": number}
+            for trace in _traces(panel, number, colour):
+                data.append(trace | at | {"meta": trace["meta"] | place})
+            look = {"run": curve.run, "colour": colour, "dash": DASHES[number % len(DASHES)]}
+            curves.append(look | _numbers(curve.buckets, log))
+        about.append({"name": panel.name, "unit": panel.unit, "top": panel_top(index), "curves": curves})
     return {"data": data, "layout": layout, "panels": about}
 
 
@@ -71,46 +89,53 @@ def pack(values: npt.ArrayLike) -> dict[str, str]:
     array = np.asarray(values)
     if array.dtype.kind in "iu":
         small = array.size == 0 or (int(array.min()) >= _INT32.min and int(array.max()) <= _INT32.max)
-        array = array.astype("<i4" if small else "<f8")
-    else:
-        # A finite value beyond float32 must not turn into an infinity.
-        finite = np.abs(array[np.isfinite(array)])
-        wide = finite.size and (float(finite.max()) > 3e38 or bool(np.any((finite > 0) & (finite < 1e-37))))
-        array = array.astype("<f8" if wide else "<f4")
-    return {"dtype": array.dtype.str[1:], "bdata": base64.b64encode(array.tobytes()).decode("ascii")}
+        return _packed(array, "<i4" if small else "<f8")
+    # A finite value beyond float32 must not turn into an infinity.
+    finite = np.abs(array[np.isfinite(array)])
+    wide = finite.size and (float(finite.max()) > 3e38 or bool(np.any((finite > 0) & (finite < 1e-37))))
+    return _packed(array, "<f8" if wide else "<f4")
 
 
-def _traces(panel: Panel, axis: str, colour: str) -> list[dict[str, Any]]:
-    buckets = panel.buckets
-    middle = (buckets.first_step + buckets.last_step) // 2
-    shared = {"type": "scatter", "xaxis": "x", "yaxis": axis, "hoverinfo": "skip"}
-    traces: list[dict[str, Any]] = []
+def pack_x(places: npt.NDArray[Any]) -> dict[str, str]:
+    """Places on the x axis, exact: integers as such, whole numbers below 2**24 in float32, all else in float64."""
+    if places.dtype.kind in "iu":
+        return pack(places)
+    known = places[~np.isnan(places)]
+    narrow = not known.size or (float(np.abs(known).max()) <= 2**24 and bool((known == np.floor(known)).all()))
+    return _packed(places, "<f4" if narrow else "<f8")
+
+
+def _packed(array: npt.NDArray[Any], dtype: str) -> dict[str, str]:
+    data = array.astype(dtype, copy=False).tobytes()
+    return {"dtype": dtype[1:], "bdata": base64.b64encode(data).decode("ascii")}
+
+
+def _traces(panel: Panel, number: int, colour: str) -> Iterator[Trace]:
+    curve = panel.curves[number]
+    buckets = curve.buckets
+    middle = curve.at((buckets.first_step + buckets.last_step) // 2)
     if not buckets.raw:
-        traces.append(shared | _band(buckets, middle, colour))
+        yield shapes.band_shape(colour, len(panel.curves) == 1) | _band(buckets, middle)
+    x, y = pack_x(middle), pack(buckets.mean)
+    name = {"name": panel.name}
+    yield shapes.line_shape(number, colour, panel.dots) | name | {"x": x, "y": y, "meta": {"role": "line"}}
     # A line needs two neighbours; a point between two gaps would be invisible without a marker.
     alone = _isolated(np.isfinite(buckets.mean))
-    traces.append(
-        shared
-        | {"name": panel.name, "mode": "lines", "x": pack(middle), "y": pack(buckets.mean), "connectgaps": False}
-        | {"line": {"color": colour, "width": 1.4}, "meta": {"role": "line"}}
-    )
-    if alone.any():
-        traces.append(
-            shared
-            | {"name": panel.name, "mode": "markers", "x": pack(middle[alone]), "y": pack(buckets.mean[alone])}
-            | {"marker": {"color": colour, "size": 4}, "meta": {"role": "points"}}
-        )
+    if alone.any() and not panel.dots:
+        points = {"x": pack_x(middle[alone]), "y": pack(buckets.mean[alone])}
+        yield shapes.point_shape(colour) | name | points | {"meta": {"role": "points"}}
     spikes = find_spikes(buckets)
     if spikes.size:
-        traces.append(
-            shared
-            | {"name": "spikes", "mode": "markers", "x": pack(buckets.max_step[spikes]), "y": pack(buckets.max[spikes])}
-            | {"marker": {"symbol": "diamond-open", "size": 8, "color": ALARM}, "meta": {"role": "spike"}}
-        )
-    return traces + [shared | trace for trace in _nonfinite(buckets)]
+        tops = {"x": pack_x(curve.at(buckets.max_step[spikes])), "y": pack(buckets.max[spikes])}
+        yield shapes.spike_shape() | tops | {"meta": {"role": "spike"}}
+    for code, kind in enumerate(KINDS):
+        steps = buckets.nonfinite_steps[buckets.nonfinite_kinds == code]
+        if steps.size:
+            marks = {"x": pack_x(curve.at(steps)), "y": pack(_heights(buckets, steps))}
+            yield shapes.nonfinite_shape(kind) | marks | {"meta": {"role": "nonfinite"}}
 
 
-def _band(buckets: Buckets, middle: npt.NDArray[np.int64], colour: str) -> dict[str, Any]:
+def _band(buckets: Buckets, middle: npt.NDArray[Any]) -> Trace:
     """Min to max of every bucket as closed outlines, one per stretch without a gap."""
     xs: list[npt.NDArray[np.float64]] = []
     ys: list[npt.NDArray[np.float64]] = []
@@ -121,35 +146,10 @@ def _band(buckets: Buckets, middle: npt.NDArray[np.int64], colour: str) -> dict[
         xs += [x, x[::-1], np.array([np.nan])]
         ys += [buckets.max[stretch], buckets.min[stretch][::-1], np.array([np.nan])]
     return {
-        "name": "min to max",
-        "mode": "lines",
-        # Steps up to 2**24 are exact in float32, beyond that `pack_steps` keeps 64 bits.
-        "x": _pack_steps(np.concatenate(xs) if xs else np.empty(0)),
+        "x": pack_x(np.concatenate(xs) if xs else np.empty(0)),
         "y": pack(np.concatenate(ys) if ys else np.empty(0)),
-        "fill": "toself",
-        "fillcolor": _faded(colour, 0.28),
-        "line": {"color": _faded(colour, 0.55), "width": 0.6},
         "meta": {"role": "band"},
     }
-
-
-def _nonfinite(buckets: Buckets) -> list[dict[str, Any]]:
-    """Triangles at every NaN and infinity, at the height of the last finite value before them."""
-    traces = []
-    for code, kind in enumerate(KINDS):
-        steps = buckets.nonfinite_steps[buckets.nonfinite_kinds == code]
-        if steps.size:
-            traces.append(
-                {
-                    "name": kind,
-                    "mode": "markers",
-                    "x": pack(steps),
-                    "y": pack(_heights(buckets, steps)),
-                    "cliponaxis": False,
-                }
-                | {"marker": {"symbol": _SYMBOLS[kind], "size": 10, "color": ALARM}, "meta": {"role": "nonfinite"}}
-            )
-    return traces
 
 
 def _heights(buckets: Buckets, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -187,41 +187,3 @@ def _numbers(buckets: Buckets, log: bool) -> dict[str, Any]:
 
 
 _EXACT = ("first_step", "last_step", "min", "max", "mean", "min_step", "max_step", "finite")
-
-
-def _x_axis(first: int, last: int, panels: int) -> dict[str, Any]:
-    pad = max(last - first, 1) * 0.005
-    return {
-        "range": [first - pad, last + pad],
-        "anchor": "y" if panels < 2 else f"y{panels}",
-        "tickformat": ",d",
-        "nticks": 9,
-        "zeroline": False,
-        "ticks": "outside",
-        "ticklen": 4,
-    }
-
-
-def _y_axis(top: int, height: int, log: bool) -> dict[str, Any]:
-    return {
-        "domain": [max(1 - (top + HEAD + BODY) / height, 0.0), 1 - (top + HEAD) / height],
-        "anchor": "x",
-        "type": "log" if log else "linear",
-        "fixedrange": True,
-        "nticks": 5,
-        "zeroline": False,
-        "automargin": False,
-        "exponentformat": "SI",
-    }
-
-
-def _pack_steps(steps: npt.NDArray[np.float64]) -> dict[str, str]:
-    """Steps with gaps (NaN): exact in float32 below 2**24, in float64 above."""
-    wide = steps.size and np.nanmax(np.abs(steps)) > 2**24
-    array = steps.astype("<f8" if wide else "<f4")
-    return {"dtype": array.dtype.str[1:], "bdata": base64.b64encode(array.tobytes()).decode("ascii")}
-
-
-def _faded(colour: str, alpha: float) -> str:
-    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{alpha})"

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from portal.catalog.metrics import MetricQuery, query_metrics
-from portal.metrics.charts import Panel, draw_panels
+from portal.metrics.charts import Curve, Panel, Window, draw_panels
 from portal.web.deps import Config, Db, RunName, json_answer
 
 pages = APIRouter(include_in_schema=False)
@@ -30,5 +30,5 @@ def read_figure(  # noqa: PLR0913 - FastAPI reads the query from the signature
 ) -> Response:
     """The panels of these series as a Plotly figure; the same numbers as `metrics/data`."""
     found = query_metrics(db, settings, run, MetricQuery(tuple(series), "step", first, last, buckets))
-    panels = [Panel(s.view.name, s.view.unit, s.buckets) for s in found.series]
-    return json_answer(draw_panels(panels, found.first, found.last, y == "log"))
+    panels = [Panel(s.view.name, s.view.unit, (Curve(run, s.buckets),), s.view.group == "eval") for s in found.series]
+    return json_answer(draw_panels(panels, Window(found.first, found.last), y == "log"))

@@ -21,7 +21,7 @@ export class Chart {
     if (mine !== this.asked) return false;
     this.range = figure.layout.xaxis.range;
     this.margin = figure.layout.margin;
-    this.panels = figure.panels.map(readable);
+    this.panels = figure.panels.map((panel) => readable({ ...panel, ...panel.curves[0] }));
     this.node.style.minHeight = `${figure.layout.height}px`;
     this.title();
     onScale();

@@ -134,7 +134,7 @@ def test_lanes_and_figure_are_what_the_page_preloads(client: TestClient, small: 
     assert [e[:3] for e in lanes["events"]] == [[7, 7, "nan_loss"], [12, 14, "spike"]]
     drawn = client.get(f"{figure}&first=5&last=9&buckets=1000").json()
     assert [p["name"] for p in drawn["panels"]] == ["train/loss", "lr"]
-    assert drawn["panels"][0]["points"] == 5
+    assert drawn["panels"][0]["curves"][0]["points"] == 5
     assert client.get(f"{RUN}/figure?series=nope").status_code == 404
 
 
