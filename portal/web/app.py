@@ -13,6 +13,7 @@ from portal.database import check_schema, create_database_engine, migrate
 from portal.settings import Settings
 from portal.web import (
     assets,
+    blocks,
     checkpoints,
     chunks,
     docs,
@@ -68,7 +69,8 @@ def create_app(settings: Settings) -> FastAPI:
     for noun in NOUNS:
         app.include_router(noun.api)
         app.include_router(noun.pages)
-    for router in (tokens.api, inspector.pages, figures.pages, files.router, health.router, docs.router, assets.router):
+    loose = (tokens.api, inspector.pages, figures.pages, files.router, blocks.router, health.router, docs.router)
+    for router in (*loose, assets.router):
         app.include_router(router)
     problems.install(app)
     # The last one added is met first: kept answers need no framework, and carry their headers themselves.

@@ -27,6 +27,7 @@ PERMISSIONS: dict[tuple[str, str], str] = {
         "/api/v1/runs/{org}/{name}/metrics/data",
         "/api/v1/runs/{org}/{name}/metrics/{series:path}.parquet",
         "/api/v1/runs/{org}/{name}/metrics/{series:path}.csv",
+        "/api/v1/blocks/{sha256}",
         "/api/v1/openapi.json",
         "/api/docs",
         "/files/{sha256}/{name}",

@@ -20,3 +20,17 @@ class FileView:
     state: str
     """``verified``, ``unverified``, ``missing`` or ``changed``."""
     verified_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class FileBlocks:
+    """A digest of every block of a file, in order; the last block may be shorter."""
+
+    sha256: str
+    size: int
+    block_size: int
+    """Bytes of a block."""
+    algorithm: str
+    """``blake3``."""
+    digests: list[str]
+    """Hexadecimal, one for each block."""
