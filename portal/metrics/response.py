@@ -6,7 +6,6 @@ points) or in the counts and ``nonfinite`` (buckets). Nothing is left out unsaid
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import orjson
+import pybase64
 
 from portal.metrics.buckets import KINDS, Buckets
 
@@ -25,10 +25,11 @@ _INT32 = 2**31 - 1
 STEPS = ("first_step", "last_step", "min_step", "max_step")
 VALUES = ("min", "max", "mean", "last")
 COUNTS = ("finite", "nan", "inf", "positive_inf", "negative_inf")
+SHARED = frozenset(("first_step", "last_step", *COUNTS))
+OF_EXTREMES = frozenset(("min_step", "max_step", "min_x", "max_x"))
 
-
-Seen = dict[str, tuple[bytes, orjson.Fragment]]
-"""The column packed last under each name."""
+Written = dict[int, tuple[npt.NDArray[Any], orjson.Fragment]]
+"""Columns written so far, by the identity of their arrays."""
 
 
 @dataclass(frozen=True)
@@ -54,37 +55,38 @@ def to_json(answers: Sequence[NamedBuckets], head: Mapping[str, Any] | None = No
     With ``packed`` every column is ``{"dtype", "bdata"}``: base64 of little-endian numbers, as plotly
     reads it; NaN then stays NaN and "no step" is -1.
     """
-    seen: Seen | None = {} if packed else None
-    series = [_raw(one, packed) if one.buckets.raw else _bucketed(one, seen) for one in answers]
+    written: Written = {}
+    series = [_raw(one, packed) if one.buckets.raw else _bucketed(one, packed, written) for one in answers]
     return orjson.dumps({**(head or {}), "series": series}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _bucketed(one: NamedBuckets, seen: Seen | None) -> dict[str, Any]:
+def _bucketed(one: NamedBuckets, packed: bool, written: Written) -> dict[str, Any]:
     buckets = one.buckets
     answer = {**one.about, "name": one.name, "points": buckets.points, "kind": "buckets"}
-    absent = None if seen is not None or bool(buckets.finite.all()) else buckets.finite == 0
-    columns: dict[str, npt.NDArray[Any]] = {name: getattr(buckets, name) for name in STEPS + VALUES + COUNTS}
-    columns |= {f"{name.removesuffix('_step')}_x": array for name, array in (one.x or {}).items()}
+    absent = None if packed or bool(buckets.finite.all()) else buckets.finite == 0
     fits = not len(buckets) or max(int(buckets.last_step[-1]), buckets.points) <= _INT32
-    for name, array in columns.items():
-        if seen is not None:
-            answer[name] = _packed_once(name, array, seen, None if name.endswith("_x") else fits)
+    for name in STEPS + VALUES + COUNTS:
+        column: npt.NDArray[Any] = getattr(buckets, name)
+        if name in SHARED:
+            answer[name] = _written_once(column, packed, fits, written)
         else:
-            answer[name] = _column(array, absent if name in ("min_step", "max_step", "min_x", "max_x") else None)
+            answer[name] = (
+                pack_exact(column, fits) if packed else _column(column, absent if name in OF_EXTREMES else None)
+            )
+    for name, column in (one.x or {}).items():
+        x = f"{name.removesuffix('_step')}_x"
+        answer[x] = pack_exact(column) if packed else _column(column, absent if x in OF_EXTREMES else None)
     return answer | _nonfinite(buckets)
 
 
-def _packed_once(name: str, array: npt.NDArray[Any], seen: Seen, fits: bool | None) -> orjson.Fragment:
-    """The column as ready JSON. Series logged at the same steps repeat most columns, which are then packed once."""
-    raw = array.tobytes()
-    before = seen.get(name)
-    if before is not None and before[0] == raw:
-        return before[1]
-    packed = pack_exact(array, fits)
-    # base64 needs no escaping, so the encoder need not look for what to escape.
-    fragment = orjson.Fragment(f'{{"dtype":"{packed["dtype"]}","bdata":"{packed["bdata"]}"}}')
-    seen[name] = raw, fragment
-    return fragment
+def _written_once(column: npt.NDArray[Any], packed: bool, fits: bool, written: Written) -> orjson.Fragment:
+    """The column as ready JSON: series logged at the same steps share these columns, which are then written once."""
+    found = written.get(id(column))
+    if found is None:
+        value = pack_exact(column, fits) if packed else _column(column, None)
+        # The column is kept with it, so that no other array can take its id.
+        found = written[id(column)] = column, orjson.Fragment(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
+    return found[1]
 
 
 def _raw(one: NamedBuckets, packed: bool) -> dict[str, Any]:
@@ -125,4 +127,4 @@ def pack_exact(array: npt.NDArray[Any], fits: bool | None = None) -> dict[str, s
             fits = not array.size or (int(array.min()) >= -_INT32 and int(array.max()) <= _INT32)
         kind = "i4" if fits else "f8"
     data = array.astype(f"<{kind}", copy=False).tobytes()
-    return {"dtype": kind, "bdata": base64.b64encode(data).decode("ascii")}
+    return {"dtype": kind, "bdata": pybase64.b64encode_as_string(data)}

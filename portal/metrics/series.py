@@ -138,16 +138,16 @@ class Series:
         )
 
     def _bucketed(self, low: int, high: int, block: int, blocks: Blocks) -> Buckets:
-        edges, first_step, last_step, finite = _edges(self._group, low, high, block)
+        edges, first_step, last_step, finite, none = _edges(self._group, low, high, block)
         steps = self.steps
         min_step, max_step = steps[blocks.argmin], steps[blocks.argmax]
-        nan = above = below = inf = np.zeros(len(finite), dtype=np.int64)
+        nan = above = below = inf = none
         odd, kinds = self._odd(low, high)
         if odd.size:
             nan, above, below = _count_kinds(odd, kinds, edges)
             inf = above + below
             finite = finite - nan - inf
-            min_step, max_step = np.where(finite, min_step, NONE), np.where(finite, max_step, NONE)
+            min_step[finite == 0] = max_step[finite == 0] = NONE
         return Buckets(
             raw=False,
             points=high - low,
@@ -279,26 +279,22 @@ def _block_size(low: int, high: int, buckets: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _edges(group: PackedGroup, low: int, high: int, block: int) -> tuple[Ints, Ints, Ints, Ints]:
-    """Where buckets begin and end, by place and by step, and their sizes: the same for every series of a group."""
+def _edges(group: PackedGroup, low: int, high: int, block: int) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+    """What every series of a group shares: where buckets begin and end by place and by step, their sizes, and zeros."""
     edges = np.arange(low // block, (high - 1) // block + 2) * block
     edges[0], edges[-1] = low, high
-    found = edges, group.steps[edges[:-1]], group.steps[edges[1:] - 1], np.diff(edges)
+    sizes = np.diff(edges)
+    found = edges, group.steps[edges[:-1]], group.steps[edges[1:] - 1], sizes, np.zeros_like(sizes)
     for array in found:
         array.flags.writeable = False
     return found
 
 
-def _count_kinds(odd: Places, kinds: Kinds, edges: Ints) -> list[Ints]:
-    """How many points of each kind lie in each bucket."""
-    bounds = odd.searchsorted(edges)
-    counts = []
-    for kind in range(len(KINDS)):
-        running = np.zeros(len(odd) + 1, dtype=np.int64)
-        (kinds == kind).cumsum(out=running[1:])
-        ends = running[bounds]
-        counts.append(ends[1:] - ends[:-1])
-    return counts
+def _count_kinds(odd: Places, kinds: Kinds, edges: Ints) -> Ints:
+    """How many points of each kind lie in each bucket: one row a kind."""
+    buckets = len(edges) - 1
+    places = edges.searchsorted(odd, "right") - 1 + kinds.astype(np.int64) * buckets
+    return np.bincount(places, minlength=len(KINDS) * buckets).reshape(len(KINDS), buckets)
 
 
 def _slice(packed: PackedSeries, start: int, end: int) -> Blocks:
