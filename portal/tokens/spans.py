@@ -45,9 +45,9 @@ def coalesce(spans: Sequence[Span], max_gap: int = MAX_GAP, max_waste: float = M
     members: list[int] = []
     for index in sorted(range(len(spans)), key=spans.__getitem__):
         span_file, offset, length = spans[index]
-        stop = offset + length
-        fresh = stop - max(offset, end) if stop > end else 0
         if span_file == file and offset - end <= max_gap:
+            stop = offset + length
+            fresh = stop - max(offset, end) if stop > end else 0
             waste = max(stop, end) - begin - wanted - fresh
             if offset <= end or waste <= max_waste * (wanted + fresh):
                 end, wanted = max(stop, end), wanted + fresh
@@ -55,17 +55,17 @@ def coalesce(spans: Sequence[Span], max_gap: int = MAX_GAP, max_waste: float = M
                 continue
         if members:
             blocks.append(Block(file, begin, end - begin, members))
-        file, begin, end, wanted, members = span_file, offset, stop, length, [index]
+        file, begin, end, wanted, members = span_file, offset, offset + length, length, [index]
     return [*blocks, Block(file, begin, end - begin, members)] if members else blocks
 
 
-def fetch(spans: Sequence[Span], read: Read, parallel: bool = False) -> list[memoryview | PortalError]:
+def fetch(spans: Sequence[Span], read: Read, parallel: bool = False) -> list[bytes | memoryview | PortalError]:
     """The bytes of every span, in the order asked for; a range that cannot be read is its own error.
 
     With ``parallel`` blocks are read by several threads, which pays where a read waits for a network.
     """
     blocks = coalesce(spans)
-    found: list[memoryview | PortalError] = [memoryview(b"")] * len(spans)
+    found: list[bytes | memoryview | PortalError] = [b""] * len(spans)
     if parallel and len(blocks) > 1:
         with ThreadPoolExecutor(PARALLEL_READS) as pool:
             list(pool.map(lambda block: _read_block(block, spans, read, found), blocks))
@@ -75,10 +75,10 @@ def fetch(spans: Sequence[Span], read: Read, parallel: bool = False) -> list[mem
     return found
 
 
-def _read_block(block: Block, spans: Sequence[Span], read: Read, found: list[memoryview | PortalError]) -> None:
+def _read_block(block: Block, spans: Sequence[Span], read: Read, found: list[bytes | memoryview | PortalError]) -> None:
     file, begin, length, members = block
     try:
-        view = memoryview(read(file, begin, length))
+        whole = read(file, begin, length)
     except PortalError as error:
         if len(members) == 1:
             found[members[0]] = error
@@ -87,6 +87,10 @@ def _read_block(block: Block, spans: Sequence[Span], read: Read, found: list[mem
         for k in members:
             _read_block(Block(*spans[k], [k]), spans, read, found)
         return
+    if len(members) == 1:
+        found[members[0]] = whole
+        return
+    view = memoryview(whole)
     for k in members:
         offset = spans[k].offset - begin
         found[k] = view[offset : offset + spans[k].length]

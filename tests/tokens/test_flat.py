@@ -32,6 +32,33 @@ def test_every_width_reads_its_own_extremes(tmp_path: Path, dtype: str, name: st
     assert found.token_ids.tolist() == [0, 1, high - 1, high]
 
 
+def test_ids_keep_the_width_they_are_stored_in(tmp_path: Path) -> None:
+    path = tmp_path / "ids.bin"
+    for dtype, name in (("<u1", "u8"), ("<u2", "u16"), ("<u4", "u32"), ("<i4", "i32"), ("<i8", "i64")):
+        path.write_bytes(np.arange(4, dtype=dtype).tobytes())
+        found = opened(path, dtype=name).read([0])[0]
+        assert isinstance(found, Row)
+        assert found.token_ids.dtype == np.dtype(dtype)
+
+
+def test_unsigned_ids_of_64_bits_never_wrap_into_an_id(tmp_path: Path) -> None:
+    path = tmp_path / "ids.bin"
+    path.write_bytes(np.array([[1, 2, 3, 2**63 - 1], [1, 2, 3, 2**63]], "<u8").tobytes())
+    found = opened(path, dtype="u64").read([0, 1])
+    assert isinstance(found[0], Row)
+    assert found[0].token_ids.dtype == np.int64
+    assert found[0].token_ids.tolist() == [1, 2, 3, 2**63 - 1]
+    assert isinstance(found[1], RowFault)
+
+
+def test_ids_of_the_other_byte_order_are_turned(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([1, 2, 3, 770], ">u2"))
+    found = opened(tmp_path / "a.npy", header="npy").read([0])[0]
+    assert isinstance(found, Row)
+    assert found.token_ids.tolist() == [1, 2, 3, 770]
+    assert found.token_ids.dtype.isnative
+
+
 def test_a_negative_id_is_a_fault(tmp_path: Path) -> None:
     path = tmp_path / "ids.bin"
     path.write_bytes(np.array([[1, 2, 3, 4], [1, -2, 3, 4]], "<i4").tobytes())

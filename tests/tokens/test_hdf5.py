@@ -122,3 +122,12 @@ def test_other_files_are_refused(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "a.h5").write_bytes(text)
     with pytest.raises(DataFault, match="not a readable HDF5 file"):
         opened(tmp_path / "a.h5")
+
+
+def test_ids_of_the_other_byte_order_are_turned(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("data", data=IDS.astype(">i4"))
+    found = opened(tmp_path / "a.h5").read([4])[0]
+    assert isinstance(found, Row)
+    assert found.token_ids.tolist() == IDS[4].tolist()
+    assert found.token_ids.dtype.isnative

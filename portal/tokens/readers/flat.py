@@ -16,9 +16,9 @@ from portal.errors import DataFault, PortalError
 from portal.manifest.expand import ChunkEntry
 from portal.tokens.readers.fixed import rows_of_block, rows_of_pieces
 from portal.tokens.readers.numbers import DTYPES, has_npy_magic, read_npy_header
-from portal.tokens.readers.rows import FileRows, ReadableFile, ReadOptions, Row, RowFault, RowReader, is_run
+from portal.tokens.readers.rows import FileRows, ReadableFile, ReadOptions, Row, RowFault, RowReader
 from portal.tokens.readers.source import FileBytes
-from portal.tokens.spans import Span, fetch
+from portal.tokens.spans import fetch
 
 
 class _Extent(NamedTuple):
@@ -64,9 +64,11 @@ class FlatReader(RowReader):
 
     def _read_run(self, rows: Sequence[int]) -> list[Row | RowFault] | None:
         """Rows that follow each other in one file, in one read; None where they do not (or the file is cut)."""
+        if not isinstance(rows, range):
+            return None
         place = self._rows.locate(rows[0])
         extent, source = self._extents[place.file], self._sources[place.file]
-        if place.row + len(rows) > extent.rows or not is_run(rows):
+        if place.row + len(rows) > extent.rows:
             return None
         offset, size = extent.begin + place.row * self._row_bytes, self._row_bytes
         try:
@@ -78,14 +80,10 @@ class FlatReader(RowReader):
         return rows_of_block(self, rows, raw, self._dtype, places)
 
     def _read_scattered(self, rows: Sequence[int]) -> list[Row | RowFault]:
-        spans = [self._span(row) for row in rows]
+        spans = self._rows.spans(rows, [extent.begin for extent in self._extents], self._row_bytes)
         pieces = fetch(spans, lambda file, at, size: self._sources[file].read(at, size), self._sources[0].remote)
-        places = [(self._sources[span.file].path, span.offset) for span in spans]
+        places = [self._sources[span.file].path for span in spans], [span.offset for span in spans]
         return rows_of_pieces(self, rows, pieces, self._dtype, places)
-
-    def _span(self, row: int) -> Span:
-        place = self._rows.locate(row)
-        return Span(place.file, self._extents[place.file].begin + place.row * self._row_bytes, self._row_bytes)
 
 
 def _extent(chunk: ChunkEntry, row_length: int, source: FileBytes) -> _Extent:

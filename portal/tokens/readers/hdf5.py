@@ -11,7 +11,7 @@ import numpy as np
 
 from portal.errors import DataFault, TooLarge
 from portal.manifest.expand import ChunkEntry
-from portal.tokens.readers.rows import FileRows, ReadableFile, ReadOptions, Row, RowFault, RowReader, widen
+from portal.tokens.readers.rows import NOTHING, FileRows, ReadableFile, ReadOptions, Row, RowFault, RowReader, as_ids
 from portal.tokens.readers.source import FileBytes
 
 DATASET = "data"
@@ -67,9 +67,9 @@ class Hdf5Reader(RowReader):
         except BROKEN as error:
             return RowFault(row, f"row {place.row:,} of {path} cannot be read ({error})", REMEDY, path, offset)
         if values.ndim == 1:
-            return self.accept(Row(row, widen(values), None, path, offset, length, {}))
+            return self.accept(Row(row, as_ids(values), None, path, offset, length, NOTHING))
         extra = {"loss_mask": values[1], "labels": values[2]}
-        return self.accept(Row(row, widen(values[0]), None, path, offset, length, extra))
+        return self.accept(Row(row, as_ids(values[0]), None, path, offset, length, extra))
 
 
 def _open(source: FileBytes, name: str) -> tuple[h5py.File, h5py.Dataset]:

@@ -5,6 +5,7 @@ Without an index the rows are taken as one length, which is how Pythia's preshuf
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import islice, repeat
 
@@ -15,7 +16,7 @@ from portal.manifest.expand import ChunkEntry
 from portal.tokens.readers.fixed import fault_of, rows_of_block, rows_of_pieces
 from portal.tokens.readers.megatron_index import ConstantIndex, MegatronIndex, StoredIndex
 from portal.tokens.readers.numbers import DTYPES
-from portal.tokens.readers.rows import FileRows, ReadableFile, ReadOptions, Row, RowFault, RowReader
+from portal.tokens.readers.rows import NOTHING, FileRows, ReadableFile, ReadOptions, Row, RowFault, RowReader
 from portal.tokens.readers.source import FileBytes
 from portal.tokens.spans import Span, fetch
 
@@ -61,18 +62,21 @@ class MegatronReader(RowReader):
 
     def _read(self, rows: Sequence[int]) -> list[Row | RowFault]:
         try:
-            pointers, sizes = self._index.extents(rows)
+            pointers, lengths = self._index.extents(rows)
         except PortalError as error:
             return [fault_of(row, error, (self._sources[0].path, 0)) for row in rows]
-        return self._read_run(rows, pointers, sizes) or self._read_scattered(rows, pointers, sizes)
+        width = self._index.dtype.itemsize
+        found = None
+        if lengths[0] > 0 and lengths.count(lengths[0]) == len(rows):
+            size = lengths[0] * width
+            found = self._read_run(rows, pointers, size) or self._read_scattered(rows, pointers, size)
+        return found or self._read_varied(rows, pointers, [length * width for length in lengths])
 
-    def _read_run(self, rows: Sequence[int], pointers: list[int], sizes: list[int]) -> list[Row | RowFault] | None:
-        """Rows of one length that follow each other in one shard, in one read; None where they do not."""
-        first, size = pointers[0], sizes[0]
+    def _read_run(self, rows: Sequence[int], pointers: tuple[int, ...], size: int) -> list[Row | RowFault] | None:
+        """Rows of ``size`` bytes that follow each other in one shard, in one read; None where they do not."""
+        first = pointers[0]
         end = first + size * len(rows)
-        if size <= 0 or not 0 <= first < end <= self._end:
-            return None
-        if sizes != [size] * len(sizes) or pointers != list(range(first, end, size)):
+        if not 0 <= first < end <= self._end or pointers != tuple(range(first, end, size)):
             return None
         place = self._shards.locate(first)
         if end > self._shards.starts[place.file + 1]:
@@ -85,20 +89,31 @@ class MegatronReader(RowReader):
         places = repeat(source.path), range(place.row, place.row + len(raw), size)
         return rows_of_block(self, rows, raw, self._index.dtype, places)
 
-    def _read_scattered(self, rows: Sequence[int], pointers: list[int], sizes: list[int]) -> list[Row | RowFault]:
+    def _read_scattered(self, rows: Sequence[int], pointers: tuple[int, ...], size: int) -> list[Row | RowFault] | None:
+        """Rows of ``size`` bytes each; None where one is not in one piece."""
+        if min(pointers) < 0 or max(pointers) + size > self._end:
+            return None
+        starts = self._shards.starts
+        files = [bisect_right(starts, pointer) - 1 for pointer in pointers]
+        spans = [Span(file, at - starts[file], size) for file, at in zip(files, pointers, strict=True)]
+        if any(span.offset + size > self._sources[span.file].size for span in spans):
+            return None
+        pieces = self._fetch(spans)
+        places = [self._sources[file].path for file in files], [span.offset for span in spans]
+        return rows_of_pieces(self, rows, pieces, self._index.dtype, places)
+
+    def _read_varied(self, rows: Sequence[int], pointers: Sequence[int], sizes: Sequence[int]) -> list[Row | RowFault]:
         parts = [self._parts(pointer, size) for pointer, size in zip(pointers, sizes, strict=True)]
-        spans = [span for spans in parts for span in spans]
-        fetched = fetch(spans, lambda file, offset, size: self._sources[file].read(offset, size), self._remote)
-        if len(spans) == len(rows) and len({span.length for span in spans}) == 1 and sizes[0] == spans[0].length:
-            places = [(self._sources[span.file].path, span.offset) for span in spans]
-            return rows_of_pieces(self, rows, fetched, self._index.dtype, places)
-        pieces = iter(fetched)
+        pieces = iter(self._fetch([span for spans in parts for span in spans]))
         return [
             self._one(row, pointer, size, list(islice(pieces, len(own))))
             for row, pointer, size, own in zip(rows, pointers, sizes, parts, strict=True)
         ]
 
-    def _one(self, row: int, pointer: int, size: int, parts: list[memoryview | PortalError]) -> Row | RowFault:
+    def _fetch(self, spans: Sequence[Span]) -> list[bytes | memoryview | PortalError]:
+        return fetch(spans, lambda file, offset, length: self._sources[file].read(offset, length), self._remote)
+
+    def _one(self, row: int, pointer: int, size: int, parts: list[bytes | memoryview | PortalError]) -> Row | RowFault:
         place = self._place(pointer)
         broken = next((part for part in parts if isinstance(part, PortalError)), None)
         if broken is not None:
@@ -112,7 +127,7 @@ class MegatronReader(RowReader):
             )
         raw = b"".join(part for part in parts if not isinstance(part, PortalError))
         if not raw:
-            return self.accept(Row(row, np.zeros(0, np.uint32), None, *place, 0, {}))
+            return self.accept(Row(row, np.zeros(0, np.uint32), None, *place, 0, NOTHING))
         return rows_of_block(self, [row], raw, self._index.dtype, ([place[0]], [place[1]]))[0]
 
     def _parts(self, pointer: int, size: int) -> list[Span]:

@@ -13,10 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from portal.errors import DataFault, PortalError
-from portal.tokens.readers.rows import is_run
+from portal.errors import DataFault
 from portal.tokens.readers.source import FileBytes
-from portal.tokens.spans import Span, fetch
 
 MAGIC = b"MMIDIDX\x00\x00"
 HEADER = struct.Struct("<9sQBQQ")
@@ -35,8 +33,8 @@ class MegatronIndex(Protocol):
     rows: int
     dtype: np.dtype[Any]
 
-    def extents(self, rows: Sequence[int]) -> tuple[list[int], list[int]]:
-        """First byte and length in bytes of rows that exist."""
+    def extents(self, rows: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """First byte and length in ids of rows that exist."""
 
     def contradictions(self) -> list[str]:
         """Where the index and the stream do not agree."""
@@ -50,12 +48,13 @@ class ConstantIndex:
 
     def __init__(self, dtype: np.dtype[Any], row_length: int, stream_bytes: int) -> None:
         self.dtype = dtype
+        self._row_length = row_length
         self._row_bytes = row_length * dtype.itemsize
         self.rows, self._left_over = divmod(stream_bytes, self._row_bytes)
 
-    def extents(self, rows: Sequence[int]) -> tuple[list[int], list[int]]:
+    def extents(self, rows: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Arithmetic."""
-        return [row * self._row_bytes for row in rows], [self._row_bytes] * len(rows)
+        return tuple(row * self._row_bytes for row in rows), (self._row_length,) * len(rows)
 
     def contradictions(self) -> list[str]:
         """Bytes that belong to no row."""
@@ -88,13 +87,18 @@ class StoredIndex:
         self._refuse_wrong_dialect(code)
         self._foreign = self._longer_stream()
 
-    def extents(self, rows: Sequence[int]) -> tuple[list[int], list[int]]:
+    def extents(self, rows: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Two reads for rows that follow each other, two per row otherwise."""
         if self._foreign:
             raise DataFault(self._foreign, "List the .idx that belongs to this .bin, and all of its shards in order.")
-        width = self.dtype.itemsize
-        pointers: list[int] = self._entries(rows, self._pointers_at, "<i8").tolist()
-        return pointers, [size * width for size in self._entries(rows, self._sizes_at, "<i4").tolist()]
+        count, source = len(rows), self._source
+        if isinstance(rows, range):
+            pointers = source.read(self._pointers_at + 8 * rows[0], 8 * count)
+            sizes = source.read(self._sizes_at + 4 * rows[0], 4 * count)
+        else:
+            pointers = source.read_each([self._pointers_at + 8 * row for row in rows], 8)
+            sizes = source.read_each([self._sizes_at + 4 * row for row in rows], 4)
+        return struct.unpack(f"<{count}q", pointers), struct.unpack(f"<{count}i", sizes)
 
     def contradictions(self) -> list[str]:
         """Reads the whole index: sizes, pointers, end of the stream, document list."""
@@ -121,24 +125,12 @@ class StoredIndex:
         """Give the index file back."""
         self._source.close()
 
-    def _entries(self, rows: Sequence[int], at: int, kind: str) -> npt.NDArray[Any]:
-        width = int(kind[-1])
-        if is_run(rows):
-            return np.frombuffer(self._source.read(at + width * rows[0], width * len(rows)), kind)
-        if self._source.remote:
-            spans = [Span(0, at + width * row, width) for row in rows]
-            pieces = fetch(spans, lambda _, offset, length: self._source.read(offset, length), parallel=True)
-            for piece in pieces:
-                if isinstance(piece, PortalError):
-                    raise piece
-            return np.frombuffer(b"".join(p for p in pieces if isinstance(p, memoryview)), kind)
-        return np.frombuffer(b"".join(self._source.read(at + width * row, width) for row in rows), kind)
-
     def _passes(self) -> Iterator[tuple[int, Numbers, Numbers]]:
         for begin in range(0, self.rows, AT_ONCE):
-            rows = range(begin, min(begin + AT_ONCE, self.rows))
-            sizes = self._entries(rows, self._sizes_at, "<i4").astype(np.int64) * self.dtype.itemsize
-            yield begin, sizes, self._entries(rows, self._pointers_at, "<i8").astype(np.int64)
+            count = min(AT_ONCE, self.rows - begin)
+            sizes = np.frombuffer(self._source.read(self._sizes_at + 4 * begin, 4 * count), "<i4").astype(np.int64)
+            pointers = np.frombuffer(self._source.read(self._pointers_at + 8 * begin, 8 * count), "<i8")
+            yield begin, sizes * self.dtype.itemsize, pointers
 
     def _refuse_wrong_dialect(self, code: int) -> None:
         if code not in (6, 7) or self.rows < 2:

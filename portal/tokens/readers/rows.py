@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +16,12 @@ import numpy.typing as npt
 
 from portal.manifest.expand import ChunkEntry
 from portal.storage import Store
+from portal.tokens.spans import Span
 
-Ids = npt.NDArray[np.uint32] | npt.NDArray[np.int64]
+Ids = npt.NDArray[np.integer[Any]]
+"""Token ids in the width they are stored in, at most int64: widening a row costs as much as reading it."""
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Row(NamedTuple):
     file: str
     offset: int
     length: int
-    extra: dict[str, Any]
+    extra: Mapping[str, Any]
     """Whatever else the row holds: further keys of a jsonl line, loss mask and labels of an HDF5 row."""
 
 
@@ -109,8 +114,12 @@ class RowReader(ABC):
         """The rows asked for, in that order; a row that cannot be read is a RowFault in its place."""
         if not rows:
             return []
-        if min(rows) >= 0 and max(rows) < self.rows:
-            return self._read(rows)
+        run = range(rows[0], rows[0] + len(rows))
+        if list(rows) == list(run):
+            if run[0] >= 0 and run[-1] < self.rows:
+                return self._read(run)
+        elif min(rows) >= 0 and max(rows) < self.rows:
+            return self._read(list(rows))
         inside = [row for row in rows if 0 <= row < self.rows]
         found = iter(self._read(inside) if inside else [])
         return [next(found) if 0 <= row < self.rows else self._beyond(row) for row in rows]
@@ -135,7 +144,7 @@ class RowReader(ABC):
 
     @abstractmethod
     def _read(self, rows: Sequence[int]) -> list[Row | RowFault]:
-        """Rows that are known to exist."""
+        """Rows that are known to exist; a range where they follow each other."""
 
     def _beyond(self, row: int) -> RowFault:
         return RowFault(
@@ -176,19 +185,23 @@ class FileRows:
         """Rows of all files."""
         return self.starts[-1]
 
+    def spans(self, rows: Sequence[int], begins: Sequence[int], size: int) -> list[Span]:
+        """The bytes of rows of ``size`` bytes each, where those of file ``k`` begin at ``begins[k]``."""
+        starts = self.starts
+        files = [bisect_right(starts, row) - 1 for row in rows]
+        return [
+            Span(file, begins[file] + (row - starts[file]) * size, size) for file, row in zip(files, rows, strict=True)
+        ]
+
     def locate(self, row: int) -> Place:
         """The file that holds ``row`` and its number there."""
         file = bisect_right(self.starts, row) - 1
         return Place(file, row - self.starts[file])
 
 
-def is_run(rows: Sequence[int]) -> bool:
-    """True when the rows follow each other."""
-    return list(rows) == list(range(rows[0], rows[0] + len(rows)))
-
-
-def widen(ids: npt.NDArray[Any]) -> Ids:
-    """Token ids as uint32 where they are unsigned and fit, else int64."""
-    if ids.dtype.kind == "u" and ids.dtype.itemsize <= 4:
-        return ids.astype(np.uint32)
-    return ids.astype(np.int64)
+def as_ids(values: npt.NDArray[Any]) -> Ids:
+    """Token ids as they are stored, in this machine's byte order; unsigned ones of 64 bits become signed."""
+    dtype = values.dtype
+    if dtype.kind == "u" and dtype.itemsize == 8:
+        return values.astype(np.int64)
+    return values if dtype.isnative else values.astype(dtype.newbyteorder("="))

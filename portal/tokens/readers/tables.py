@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from portal.errors import DataFault, PortalError
 from portal.manifest.expand import ChunkEntry
-from portal.tokens.readers.rows import FileRows, Ids, Place, Row, RowFault, RowReader, widen
+from portal.tokens.readers.rows import FileRows, Ids, Place, Row, RowFault, RowReader, as_ids
 
 COLUMN = "token_ids"
 SOURCE = "source"
@@ -131,7 +131,8 @@ def _ids(column: pa.Array | pa.ChunkedArray, index: int) -> Ids:
     values: Any = scalar.values if scalar.is_valid else None
     if values is None or values.null_count:
         raise DataFault("the row or one of its token ids is null", "Restore the row from the release.")
-    return widen(np.asarray(values))
+    # A copy: a view would keep the whole group in memory for as long as one of its rows is held.
+    return as_ids(np.array(values))
 
 
 def _source(table: Table, index: int) -> str | None:

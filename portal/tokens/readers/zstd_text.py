@@ -77,7 +77,7 @@ class ZstdText:
         begin = self._begins[frame]
         return memoryview(text)[max(offset - begin, 0) : max(offset + length - begin, 0)]
 
-    def _decompress(self, frame: int, compressed: memoryview | PortalError) -> bytes | PortalError:
+    def _decompress(self, frame: int, compressed: bytes | memoryview | PortalError) -> bytes | PortalError:
         if isinstance(compressed, PortalError):
             return compressed
         expected = self._begins[frame + 1] - self._begins[frame]
