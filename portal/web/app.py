@@ -24,6 +24,7 @@ from portal.web import (
     metrics,
     problems,
     runs,
+    search,
     steps,
     tokens,
 )
@@ -32,7 +33,7 @@ from portal.web.direct import DirectAnswers
 from portal.web.headers import SecurityHeaders
 from portal.web.kept import AnswerShelf, KeepAnswers
 
-NOUNS = (steps, metrics, checkpoints, chunks, runs)
+NOUNS = (steps, metrics, checkpoints, chunks, runs, search)
 """Modules with an `api` and a `pages` router each; routes are tried in this order, so the busiest come first."""
 DIRECT = ((metrics.api, metrics.read_metric_data), (steps.api, steps.read_step), (tokens.api, tokens.read_tokens))
 """What is answered without the framework."""

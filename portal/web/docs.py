@@ -30,6 +30,7 @@ their sha256, take `Range`, and say their digest in `Repr-Digest`.
 
 TAGS = [
     {"name": "runs", "description": "Training runs, their timeline and what is known about them as a whole."},
+    {"name": "search", "description": "Anything by its name, number or hash."},
     {"name": "steps", "description": "What lies at one step, and the checkpoint and data that belong together there."},
     {"name": "checkpoints", "description": "The state after a step, with its files."},
     {"name": "data", "description": "Chunks of training data and the rows one step read."},

@@ -33,7 +33,7 @@ def render(request: Request, template: str, context: dict[str, Any], status: int
     A request whose target (``HX-Target``) names no block of the template gets the whole page.
     """
     environment = load_environment()
-    values = {"request": request, "here": request.url.path, **context}
+    values = {"request": request, "here": request.url.path, "scope": _scope(request), **context}
     block = wanted_block(request)
     if block is not None and block in environment.get_template(template).blocks:
         body = render_block(environment, template, block, values)
@@ -53,7 +53,7 @@ def render_error(request: Request, error: PortalError) -> HTMLResponse:
         "run": _run(request.url.path),
     }
     environment = load_environment()
-    values = {"request": request, "here": request.url.path, **context}
+    values = {"request": request, "here": request.url.path, "scope": context["run"], **context}
     if wanted_block(request) is not None:
         body = render_block(environment, "error.html", "notice", values)
     else:
@@ -105,6 +105,13 @@ def _run(path: str) -> str | None:
     """The run an address is about."""
     found = re.match(r"^/runs/([^/]+/[^/]+)/", path)
     return found[1] if found else None
+
+
+def _scope(request: Request) -> str | None:
+    """The run that the search box of a page looks in."""
+    if request.url.path == "/search":
+        return request.query_params.get("run") or None
+    return _run(f"{request.url.path}/")
 
 
 def _nearest(error: PortalError) -> list[Any]:

@@ -1,4 +1,6 @@
-// What every page has: copy buttons, relative times, keys, and parts that htmx brought in later.
+// What every page has: copy buttons, relative times, and parts that htmx brought in later.
+import "./keys.js";
+import "./search.js";
 
 const UNITS = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 3600], ["minute", 60]];
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
@@ -42,16 +44,6 @@ export function say(text) {
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button.copy, button[data-copy]");
   if (button) copy(button);
-});
-
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
-  const link = { j: "[rel~=next]", k: "[rel~=prev]" }[event.key];
-  const target = link && document.querySelector(`a${link}`);
-  if (target) {
-    event.preventDefault();
-    target.click();
-  }
 });
 
 document.addEventListener("htmx:afterSwap", (event) => dress(event.target));

@@ -10,6 +10,7 @@ from portal.catalog.answers.findings import EventView, FindingCounts, FindingVie
 from portal.catalog.answers.metrics import MetricAnswer, MetricAtStep, SeriesBuckets, SeriesView
 from portal.catalog.answers.paging import Page
 from portal.catalog.answers.runs import ConfigView, Lineage, OrderSpanView, RunDetail, RunSummary, StageView, Timeline
+from portal.catalog.answers.search import SearchAnswer, SearchGroup, SearchHit
 from portal.catalog.answers.steps import Pair, PairChunk, PairData, StepView
 
 __all__ = [
@@ -39,6 +40,9 @@ __all__ = [
     "PairData",
     "RunDetail",
     "RunSummary",
+    "SearchAnswer",
+    "SearchGroup",
+    "SearchHit",
     "SeriesBuckets",
     "SeriesView",
     "StageView",
