@@ -35,7 +35,8 @@ COMMANDS = {
     "tokens": Command("tokens", "Show the rows a step read, with the confidence of their order."),
     "pair": Command("pair", "Download a checkpoint and its data, in parallel, resumable, verified by sha256."),
     "verify": Command(
-        "verify", "Compare files with what was published: a downloaded pair offline, or a run of the local catalog."
+        "verify",
+        "Compare files with what was published: a downloaded release or pair offline, or a run of the local catalog.",
     ),
     "scan": Command("verify", "Repeat the honesty scan of a run and store what it finds."),
     "publish": Command(

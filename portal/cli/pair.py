@@ -47,12 +47,14 @@ def fetch_pair(  # noqa: PLR0913 - the command line is read from the signature
                 "folder": str(report.folder),
                 "files": report.files,
                 "not_fetched": report.not_fetched,
+                "failed": report.failed,
+                "complete": report.complete,
                 "pair": report.pair,
             }
         )
     else:
         _print(report)
-    return 1 if report.not_fetched else 0
+    return 0 if report.complete else 1
 
 
 def _print(report: PairReport) -> None:
@@ -74,3 +76,10 @@ def _print(report: PairReport) -> None:
     )
     for sentence in report.not_fetched:
         complain(f"not fetched: {sentence}")
+    for failure in report.failed:
+        complain(f"not fetched: {failure['path']}: {failure['error']}")
+    if report.failed:
+        complain(
+            f"{len(report.failed)} of {len(report.failed) + len(report.files)} files are not here; run the same command"
+            " again to fetch these alone."
+        )

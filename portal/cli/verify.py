@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from portal.cli.catalogs import open_catalog
 from portal.cli.portals import AsJson
 from portal.cli.progress import progress_bars
 from portal.cli.terminal import number, print_json, print_table, say, size
-from portal.client import verify_folder
-from portal.scan import ScanReport, scan_run
-from portal.settings import Settings
+from portal.client import Portal, VerifyReport, verify_folder
+from portal.client.verify import BAD, holds_release
+from portal.errors import UsageError
+
+if TYPE_CHECKING:
+    from portal.scan import ScanReport
 
 _RUN = re.compile(r"[A-Za-z0-9][^/]*/[^/]+")
+_TOLD = {
+    "unchanged": "As they were fetched, but no sha256 of them was released",
+    "unverified": "NOT verified, as nothing at hand says what they should be",
+    "unexpected": "Here, and not released",
+}
 
 
 def add_to(application: typer.Typer) -> None:
@@ -27,14 +35,25 @@ def add_to(application: typer.Typer) -> None:
 
 def verify(
     what: Annotated[
-        str, typer.Argument(metavar="RUN|DIR", help="A published run, or a folder that `portal pair` filled.")
+        str,
+        typer.Argument(
+            metavar="RUN|DIR", help="A published run, a downloaded release, or a folder that `portal pair` filled."
+        ),
     ],
     deep: Annotated[bool, typer.Option("--deep", help="Hash every byte of a run again.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Of a folder: let unverified and unexpected files fail as well.")
+    ] = False,
+    url: Annotated[
+        str, typer.Option("--url", help="Of a folder: a portal that knows the run; its sha256 have the last word.")
+    ] = "",
     as_json: AsJson = False,
 ) -> int:
-    """Compare files with what was published: a downloaded pair offline, or a run of the local catalog."""
+    """Compare files with what was published: a downloaded release or pair offline, or a run of the local catalog."""
     if _is_folder(what):
-        return _verify_folder(Path(what), as_json)
+        return _verify_folder(Path(what), url, strict, as_json)
+    if url or strict:
+        raise UsageError(f"{what} is no folder.", "--url and --strict are for downloaded folders.")
     report = _scan(what, deep)
     findings = report.fixity.findings
     if as_json:
@@ -70,6 +89,11 @@ def scan(
 
 
 def _scan(run: str, deep: bool) -> ScanReport:
+    # Imported here because a folder is verified without a catalog.
+    from portal.cli.catalogs import open_catalog  # noqa: PLC0415
+    from portal.scan import scan_run  # noqa: PLC0415
+    from portal.settings import Settings  # noqa: PLC0415
+
     settings = Settings()
     with open_catalog(settings) as engine, progress_bars() as progress:
         if deep:
@@ -78,25 +102,57 @@ def _scan(run: str, deep: bool) -> ScanReport:
 
 
 def _is_folder(what: str) -> bool:
-    """Whether ``what`` means a folder; a run may have the name of one that holds no pair."""
+    """Whether ``what`` means a folder; a run may have the name of one that holds neither pair nor release."""
     folder = Path(what)
-    return folder.is_dir() and ((folder / "pair.json").is_file() or not _RUN.fullmatch(what))
+    holds = (folder / "pair.json").is_file() or holds_release(folder)
+    return folder.is_dir() and (holds or not _RUN.fullmatch(what))
 
 
-def _verify_folder(folder: Path, as_json: bool) -> int:
-    with progress_bars() as progress:
-        report = verify_folder(folder, progress=progress)
+def _verify_folder(folder: Path, url: str, strict: bool, as_json: bool) -> int:
+    with progress_bars() as progress, Portal(url) if url else nullcontext() as portal:
+        report = verify_folder(folder, progress=progress, portal=portal)
+    good = report.all_verified if strict else report.ok and not report.notes
     if as_json:
-        print_json({"folder": str(folder), "ok": report.ok, "files": [f.__dict__ for f in report.files]})
-        return int(not report.ok)
-    print_table(["state", "size", "file"], [(f.state, size(f.size), f.path) for f in report.files], right=["size"])
-    bad = [f for f in report.files if f.state in ("changed", "missing")]
-    say(
-        "Every file is as it was fetched."
-        if not bad
-        else f"{len(bad)} of {len(report.files)} files are missing or changed."
-    )
-    return int(bool(bad))
+        files = [f.__dict__ for f in report.files]
+        told = {"kind": report.kind, "run": report.run, "counts": report.counts, "elsewhere": report.elsewhere}
+        print_json({"folder": str(folder), "ok": good, **told, "not_fetched": report.notes, "files": files})
+    else:
+        _print_folder(report)
+    return int(not good)
+
+
+def _print_folder(report: VerifyReport) -> None:
+    # A release may have thousands of files: the sound ones are counted alone.
+    shown = [f for f in report.files if report.kind == "pair" or f.state != "verified"]
+    shown.sort(key=lambda f: f.state in BAD)  # what is wrong stands last, beside the verdict
+    if shown:
+        print_table(["state", "size", "file"], [(f.state, size(f.size), f.path) for f in shown], right=["size"])
+    for sentence in report.notes:
+        say(f"not fetched: {sentence}")
+    counts = report.counts
+    verified = counts.get("verified", 0)
+    say(f"{report.run}: {number(verified)} of {_files(len(report.files))} have the sha256 that was released.")
+    for state, told in _TOLD.items():
+        if counts.get(state):
+            say(f"{told}: {_files(counts[state])}.")
+    if report.elsewhere:
+        say(f"Elsewhere by the manifest, and not looked at: {_files(report.elsewhere)}.")
+    say(_verdict(report))
+
+
+def _verdict(report: VerifyReport) -> str:
+    bad = sum(report.counts.get(state, 0) for state in BAD)
+    if bad:
+        return f"{bad} of {_files(len(report.files))} are missing or changed."
+    if not report.ok:
+        return "Nothing could be verified: ask a portal that knows the run with --url, or put its SHA256SUMS beside it."
+    if report.kind == "pair":
+        return "Every file is as it was fetched."
+    return "Every file is what was released." if report.all_verified else "No file is missing or changed."
+
+
+def _files(count: int) -> str:
+    return f"{number(count)} {'file' if count == 1 else 'files'}"
 
 
 def _print_findings(findings: list[Any]) -> None:

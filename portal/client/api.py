@@ -13,6 +13,7 @@ from urllib.parse import quote, urljoin
 import httpx
 
 from portal import errors
+from portal.client.answers import Answer, read_answer, unexpected
 from portal.errors import PortalError, Unavailable, UsageError
 
 TRIES = 4
@@ -104,6 +105,14 @@ class Portal:
         asked = {"first": first, "count": count, "text": "true" if text else "false"}
         return self._get(f"{_run(run)}/steps/{_part(step)}/tokens", **asked)
 
+    def files(self, run: str) -> Iterator[Json]:
+        """Every file of a run's current version, with its sha256 where that is known."""
+        return self._items(f"{_run(run)}/files")
+
+    def blocks(self, sha256: str) -> Json:
+        """Digests of the blocks of a file by its sha256; raises FileNotCatalogued where the portal has none."""
+        return self._get(f"/blocks/{_part(sha256)}")
+
     def series(self, run: str) -> Iterator[Json]:
         """Definitions of all metric series."""
         return self._items(f"{_run(run)}/metrics")
@@ -184,27 +193,27 @@ class Portal:
             return _error(answer)
         remedy = {401: "It is not public.", 403: "It is not public.", 404: "It is not there any more."}
         return Unavailable(
-            f"{address} answered {answer.status_code}.", remedy.get(answer.status_code, "Try again later.")
+            f"{address} answered {answer.status_code}.",
+            remedy.get(answer.status_code, "Try again later."),
+            answered=answer.status_code,
         )
 
     def _items(self, path: str) -> Iterator[Json]:
         cursor: str | None = None
         while True:
             page = self._get(path, cursor=cursor, limit=500)
-            yield from page.get("items", [])
-            cursor = page.get("next")
-            if cursor is None:
+            if not isinstance(page["items"], list) or not all(isinstance(item, dict) for item in page["items"]):
+                raise unexpected(f"{self.url}/api/v1{path}", TypeError("`items` is no list of objects"))
+            yield from page["items"]
+            following = page.get("next")
+            if following is None:
                 return
+            if following == cursor:
+                raise unexpected(f"{self.url}/api/v1{path}", ValueError("its next page is the same page"))
+            cursor = following
 
-    def _get(self, path: str, **asked: Any) -> Json:
-        answer = self._ask(f"{self.url}/api/v1{path}", {k: v for k, v in asked.items() if v is not None})
-        try:
-            found = answer.json()
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
-            raise Unavailable(f"{answer.url} did not answer as a portal does.", "Check the address.")
-        return found
+    def _get(self, path: str, **asked: Any) -> Answer:
+        return read_answer(self._ask(f"{self.url}/api/v1{path}", {k: v for k, v in asked.items() if v is not None}))
 
     def _ask(self, address: str, asked: dict[str, Any]) -> httpx.Response:
         for attempt in range(TRIES):
@@ -243,7 +252,11 @@ def _error(answer: httpx.Response) -> PortalError:
     except ValueError:
         problem = None
     if not isinstance(problem, dict) or "detail" not in problem:
-        return Unavailable(f"{answer.url} answered {answer.status_code}.", "Is this the address of a portal?")
+        return Unavailable(
+            f"{answer.url} answered {answer.status_code}.",
+            "Is this the address of a portal?",
+            answered=answer.status_code,
+        )
     known = ("type", "title", "status", "detail", "code", "remedy", "instance")
     kind = _KINDS.get(str(problem.get("code")), PortalError)
     extra = {k: v for k, v in problem.items() if k not in known}

@@ -2,7 +2,7 @@
 
 pair/
   pair.json      the portal's answer and what became of each file; written last (before: pair.json.part,
-                 which says whose folder this is)
+                 which says whose folder this is); ``complete`` is false where something could not be had
   SHA256SUMS     for `sha256sum -c`
   checkpoint/    the checkpoint's files
   data/          the chunk files, and the order file where there is one
@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from typing import Any
 from portal.client.api import Portal
 from portal.client.batch import save_batch
 from portal.client.claim import claimed
-from portal.client.download import DownloadProgress, download_all
+from portal.client.download import DownloadProgress, Failed, download_all
 from portal.client.partial import Fetched
 from portal.client.plan import ROLES_OF_PART, plan_files
+from portal.client.ranges import Wanted
 from portal.errors import PortalError, UsageError
 
 DIRECTIONS = ("next", "previous", "batch")
@@ -68,8 +69,15 @@ class PairReport:
     fetched_bytes: int = 0
     """Less than ``total_bytes`` when an earlier attempt was resumed."""
     not_fetched: list[str] = field(default_factory=list)
-    """What could not be had, and why."""
+    """What cannot be had, and why: the portal names no address for it."""
+    failed: list[dict[str, Any]] = field(default_factory=list)
+    """Files that could not be had this time, ``{path, size, sha256, url, error}`` each; the same call tries them again."""
     pair: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """True when all of the pair is here."""
+        return not (self.not_fetched or self.failed)
 
 
 def download_pair(
@@ -80,19 +88,20 @@ def download_pair(
     choice: PairChoice = PairChoice(),
     progress: DownloadProgress | None = None,
 ) -> PairReport:
-    """Fetch the pair at ``step`` into ``to``; an interrupted one is resumed by the same call.
+    """Fetch the pair at ``step`` into ``to``; an interrupted one is resumed, a damaged one repaired, by the same call.
 
-    Raises what the portal refuses, UsageError for a folder that holds another pair or is being filled,
-    and IntegrityError for bytes that are not what was published.
+    Files that cannot be had, or whose bytes are not what was published, are ``failed`` in the report; all others
+    are fetched. Raises what the portal refuses, and UsageError for a folder that holds another pair or is being filled.
     """
     pair = portal.pair(run, step, choice.data, choice.steps)
     wanted, absent = plan_files(pair, to, choice.parts)
     to.mkdir(parents=True, exist_ok=True)
     report = PairReport(run, pair["step"], to, pair=pair, not_fetched=absent)
     with claimed(to, pair):
-        fetched = download_all(portal, wanted, choice.workers, progress)
-        report.files = [_entry(f, to) for f in fetched]
-        report.fetched_bytes = sum(f.fetched_bytes for f in fetched)
+        done = download_all(portal, _remembered(to, wanted), choice.workers, progress)
+        report.files = [_entry(f, to) for f in done.fetched]
+        report.failed = [_failure(f, to) for f in done.failed]
+        report.fetched_bytes = sum(f.fetched_bytes for f in done.fetched)
         if choice.data == "batch":
             _fetch_batch(portal, run, pair["data"]["first_step"], to, report)
         report.total_bytes = sum(f["size"] for f in report.files)
@@ -122,6 +131,30 @@ def _entry(fetched: Fetched, to: Path) -> dict[str, Any]:
     }
 
 
+def _failure(failed: Failed, to: Path) -> dict[str, Any]:
+    wanted = failed.wanted
+    return {
+        "path": wanted.target.relative_to(to).as_posix(),
+        "size": wanted.size,
+        "sha256": wanted.sha256,
+        "url": wanted.url,
+        "error": str(failed.error),
+    }
+
+
+def _remembered(to: Path, wanted: Sequence[Wanted]) -> list[Wanted]:
+    """``wanted`` with the digests of what an earlier call fetched, for files of which the portal knows none.
+
+    Without them damage to such a file would be taken for what was published.
+    """
+    try:
+        files = json.loads((to / "pair.json").read_text("utf-8"))["files"]
+        known = {(to / f["path"], f["url"]): str(f["sha256"]) for f in files}
+    except (OSError, ValueError, KeyError, TypeError):
+        return list(wanted)
+    return [w if w.sha256 else replace(w, fetched_sha256=known.get((w.target, w.url))) for w in wanted]
+
+
 def _write_reports(report: PairReport, portal: Portal) -> None:
     sums = "".join(f"{f['sha256']}  {f['path']}\n" for f in report.files)
     _write(report.folder / "SHA256SUMS", sums)
@@ -129,6 +162,7 @@ def _write_reports(report: PairReport, portal: Portal) -> None:
         "format": "llm360-portal/pair/1",
         "portal": portal.url,
         "fetched_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "complete": report.complete,
         **{k: v for k, v in asdict(report).items() if k != "folder"},
     }
     _write(report.folder / "pair.json", json.dumps(document, indent=1, ensure_ascii=False, default=str) + "\n")

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from portal.client.partial import UNFINISHED, Wanted
+from portal.client.partial import UNFINISHED
 from portal.client.paths import checked_parts, inside
+from portal.client.ranges import Wanted
 from portal.errors import DataFault
 
 ROLES_OF_PART = {

@@ -1,29 +1,38 @@
-"""Check a downloaded pair against its own list, without a portal or a network."""
+"""Check a downloaded pair or release against what was published, without a network unless a portal is given."""
 
 from __future__ import annotations
 
-import json
+import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from portal.client.api import Portal
+from portal.client.claim import CLAIM
 from portal.client.download import DownloadProgress, NoProgress
 from portal.client.partial import digest_of
 from portal.client.paths import inside
-from portal.errors import DataFault, FileMissing
+from portal.client.released import SUMS, Expected, Listing, all_files, published_by, read_pair, read_release
+from portal.errors import FileMissing
+from portal.manifest.read import NAMES
+
+BAD = ("changed", "missing", "unreadable")
+OWN = {"pair.json", CLAIM, SUMS}
+"""Files that lie beside what was published."""
 
 
 @dataclass(frozen=True)
 class FileVerdict:
-    """What became of one file since it was fetched."""
+    """What became of one file."""
 
     path: str
     state: str
-    """``verified``: the sha256 the portal published; ``unchanged``: as fetched, but the portal knew no sha256;
-    ``changed``; ``missing``."""
-    size: int
-    expected: str
+    """``verified``: has the sha256 that was published; ``unchanged``: is as it was fetched, but no sha256 of it was
+    published; ``unverified``: is there, and nothing at hand says what it should be; ``unexpected``: is there
+    and was not published; ``changed``; ``missing``; ``unreadable``."""
+    size: int | None
+    expected: str | None
     found: str | None
 
 
@@ -32,54 +41,95 @@ class VerifyReport:
     """All files of a folder."""
 
     folder: Path
+    kind: str
+    """``pair`` or ``release``."""
+    run: str
     files: list[FileVerdict]
+    elsewhere: int = 0
+    """Files that by the manifest lie elsewhere, and were not looked at."""
+    notes: list[str] = field(default_factory=list)
+    """What of a pair was never fetched."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Files by state."""
+        states = [f.state for f in self.files]
+        return {state: states.count(state) for state in dict.fromkeys(states)}
 
     @property
     def ok(self) -> bool:
-        """True when nothing is missing or changed."""
-        return all(f.state in ("verified", "unchanged") for f in self.files)
+        """True when nothing is changed, missing or unreadable, and something was verified or is as it was fetched."""
+        counts = self.counts
+        return not any(counts.get(s) for s in BAD) and bool(counts.get("verified") or counts.get("unchanged"))
+
+    @property
+    def all_verified(self) -> bool:
+        """True when every file here is what was published, and nothing else is here."""
+        return bool(self.files) and set(self.counts) == {"verified"}
 
 
-def verify_folder(folder: Path, workers: int = 2, progress: DownloadProgress | None = None) -> VerifyReport:
-    """Hash every file that ``pair.json`` lists.
+def verify_folder(
+    folder: Path, workers: int = 0, progress: DownloadProgress | None = None, portal: Portal | None = None
+) -> VerifyReport:
+    """Hash every file that ``pair.json``, or else the release manifest, of ``folder`` names, in parallel.
 
-    Raises FileMissing when the folder holds no finished pair, DataFault when its list cannot be read.
+    What a file should be is told by ``pair.json``; of a release by its manifest and ``SHA256SUMS``, and by
+    ``portal`` where one is given, which then has the last word. ``workers`` 0 means one for each core.
+    Raises FileMissing when the folder holds neither, DataFault when a list cannot be read.
     """
     told = progress or NoProgress()
-    files = _listed(folder)
-    told.begin("verify", sum(f["size"] for f in files))
-    with ThreadPoolExecutor(workers) as pool:
-        return VerifyReport(folder, list(pool.map(lambda f: _check(folder, f, told), files)))
+    listing = _listed(folder)
+    if portal is not None:
+        for file in published_by(portal.files(listing.run)):
+            if listing.kind == "release" and file.path in listing.files:
+                listing.add(file)
+    places = [(file, inside(folder, file.path.rstrip("/"))) for file in listing.files.values()]
+    told.begin("verify", sum(place.stat().st_size for _, place in places if place.is_file()))
+    with ThreadPoolExecutor(workers or _cores()) as pool:
+        files = list(pool.map(lambda at: _check(at[0], at[1], told), places))
+    files += _unexpected(folder, listing)
+    return VerifyReport(folder, listing.kind, listing.run, files, listing.elsewhere, listing.notes)
 
 
-def _listed(folder: Path) -> list[dict[str, Any]]:
-    listing = folder / "pair.json"
-    if not listing.is_file():
-        raise FileMissing(
-            f"{folder} holds no pair.json.",
-            "Give the folder that `portal pair` filled; an interrupted one is finished by running it again.",
-        )
-    try:
-        files = json.loads(listing.read_text("utf-8"))["files"]
-        return [
-            {
-                "path": str(f["path"]),
-                "size": int(f["size"]),
-                "sha256": str(f["sha256"]),
-                "verified": bool(f["verified"]),
-            }
-            for f in files
-        ]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataFault(f"{listing} is not what `portal pair` wrote: {error!r}.", "Fetch the pair again.") from None
+def holds_release(folder: Path) -> bool:
+    """Whether a manifest lies at the root of ``folder``."""
+    return any((folder / name).is_file() for name in NAMES)
 
 
-def _check(folder: Path, file: dict[str, Any], progress: DownloadProgress) -> FileVerdict:
-    path = inside(folder, file["path"])
-    if not path.is_file():
-        return FileVerdict(file["path"], "missing", file["size"], file["sha256"], None)
-    found, _size = digest_of(path, progress.advance)
-    same = "verified" if file["verified"] else "unchanged"
-    return FileVerdict(
-        file["path"], same if found == file["sha256"] else "changed", file["size"], file["sha256"], found
+def _listed(folder: Path) -> Listing:
+    if (folder / "pair.json").is_file():
+        return read_pair(folder)
+    if holds_release(folder):
+        return read_release(folder)
+    raise FileMissing(
+        f"{folder} holds no pair.json and no release.yaml.",
+        "Give a downloaded release, or a folder that `portal pair` filled; an interrupted one is finished by running it again.",
     )
+
+
+def _check(file: Expected, place: Path, progress: DownloadProgress) -> FileVerdict:
+    if not place.is_file():
+        return FileVerdict(file.path, "missing", file.size, file.sha256, None)
+    try:
+        size = place.stat().st_size
+        if file.size is not None and size != file.size:
+            progress.advance(size)
+            return FileVerdict(file.path, "changed", size, file.sha256, None)
+        if file.sha256 is None:
+            progress.advance(size)
+            return FileVerdict(file.path, "unverified", size, None, None)
+        found, size = digest_of(place, progress.advance)
+    except OSError:
+        return FileVerdict(file.path, "unreadable", file.size, file.sha256, None)
+    same = "verified" if file.published else "unchanged"
+    return FileVerdict(file.path, same if found == file.sha256 else "changed", size, file.sha256, found)
+
+
+def _unexpected(folder: Path, listing: Listing) -> Iterable[FileVerdict]:
+    for path in sorted(all_files(folder)):
+        if path not in listing.files and path not in OWN:
+            yield FileVerdict(path, "unexpected", (folder / path).lstat().st_size, None, None)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,9 +13,9 @@ from portal.database import check_schema, create_database_engine, migrate
 from portal.settings import Settings
 from portal.web import (
     assets,
-    blocks,
     checkpoints,
     chunks,
+    digests,
     docs,
     figures,
     files,
@@ -70,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
     for noun in NOUNS:
         app.include_router(noun.api)
         app.include_router(noun.pages)
-    loose = (tokens.api, inspector.pages, figures.pages, files.router, blocks.router, health.router, docs.router)
+    loose = (tokens.api, inspector.pages, figures.pages, files.router, digests.router, health.router, docs.router)
     for router in (*loose, assets.router):
         app.include_router(router)
     problems.install(app)

@@ -16,6 +16,7 @@ PERMISSIONS: dict[tuple[str, str], str] = {
         "/api/v1/runs/{org}/{name}/events",
         "/api/v1/runs/{org}/{name}/findings",
         "/api/v1/runs/{org}/{name}/evaluations",
+        "/api/v1/runs/{org}/{name}/files",
         "/api/v1/runs/{org}/{name}/checkpoints",
         "/api/v1/runs/{org}/{name}/checkpoints/{step}",
         "/api/v1/runs/{org}/{name}/chunks",

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import SmallRun
+from portal.settings import Settings
+from portal.web.app import create_app
+from tests.builders import SMALL, SmallRun
 from tests.cli.conftest import Portal
 from tests.client.answers import file_view, pair_view
-from tests.client.servers import file_server
+from tests.client.servers import file_server, running
 
 PART = 8 << 20
 
@@ -137,7 +139,67 @@ def test_bytes_that_lie_are_refused(portal: Portal, ranges: bool) -> None:
         said = portal("pair", "lab/run", 5, "--to", "pair", "--url", files.url)
     assert said.code == 1
     assert "f.bin does not have the sha256" in said.err
-    assert [p.name for p in Path("pair").rglob("*") if p.is_file()] == ["pair.json.part"], "only whose folder it is"
+    assert not Path("pair/checkpoint/f.bin").exists()
+    assert portal("verify", "pair").code == 1
+
+
+def test_every_file_that_cannot_be_had_is_named_at_the_end(portal: Portal) -> None:
+    names = ["a", "gone", "b", "lost"]
+    bodies = {name: name.encode() * 20 for name in names}
+    with file_server({f"/{n}": bodies[n] for n in ("a", "b")}) as files:
+        views = [file_view(f"{n}.jsonl", f"/{n}", bodies[n]) for n in names]
+        files.put_json("/api/v1/runs/lab/run/steps/5/pair", pair_view([file_view("m", "/a", bodies["a"])], views))
+        said = portal("pair", "lab/run", 5, "--to", "pair", "--url", files.url)
+        assert said.code == 1
+        assert "not fetched: data/gone.jsonl: " in said.err
+        assert "not fetched: data/lost.jsonl: " in said.err
+        assert "2 of 5 files are not here; run the same command again" in said.err
+        files.contents |= {"/gone": bodies["gone"], "/lost": bodies["lost"]}
+        again = portal("pair", "lab/run", 5, "--to", "pair", "--url", files.url, "--json")
+    assert (again.code, again.json["complete"], again.json["failed"]) == (0, True, [])
+    assert portal("verify", "pair").code == 0
+
+
+def test_a_damaged_pair_is_repaired_by_one_command(portal: Portal, small: SmallRun) -> None:
+    portal("pair", "lab/small", 5, "--to", "pair")
+    path = Path("pair/checkpoint/optimizer.bin")
+    good = path.read_bytes()
+    path.write_bytes(b"x" + good[1:])
+    assert portal("verify", "pair").code == 1
+    assert portal("pair", "lab/small", 5, "--to", "pair").code == 0
+    assert path.read_bytes() == good
+    assert portal("verify", "pair", "--strict").code == 0
+
+
+def test_a_downloaded_release_is_verified(
+    portal: Portal, small: SmallRun, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = small.folder
+    (folder / "release.json").write_text(json.dumps(SMALL | {"run": small.run}))
+    monkeypatch.setenv("PORTAL_DATA", "/proc/none")
+    offline = portal("verify", folder)
+    assert offline.code == 1
+    assert "NOT verified, as nothing at hand says what they should be: 15 files." in offline.out
+    assert "Nothing could be verified" in offline.out
+    assert "verify … " in offline.err
+    with running(create_app(sqlite_settings)) as url:
+        told = portal("verify", folder, "--url", url)
+        assert (told.code, told.out.splitlines()[-1]) == (0, "No file is missing or changed.")
+        assert "14 of 15 files have the sha256 that was released." in told.out
+        assert portal("verify", folder, "--url", url, "--strict").code == 1
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    (folder / "SHA256SUMS").write_text(
+        subprocess.run(["sha256sum", *names], cwd=folder, check=True, capture_output=True, text=True).stdout
+    )
+    sound = portal("verify", folder, "--strict")
+    assert (sound.code, sound.out.splitlines()[-1]) == (0, "Every file is what was released.")
+    (folder / "chunk_0.jsonl").unlink()
+    (folder / "odd\x1b[2J").write_text("")
+    bad = portal("verify", folder, "--json")
+    assert bad.code == 1
+    assert bad.json["counts"] == {"verified": 14, "missing": 1, "unexpected": 1}
+    assert "\x1b" not in portal("verify", folder).out
+    assert portal("verify", "lab/small", "--strict").code == 2
 
 
 def test_a_run_is_verified_and_scanned(portal: Portal, small: SmallRun) -> None:
@@ -165,4 +227,4 @@ def test_a_run_with_the_name_of_a_folder(portal: Portal, small: SmallRun) -> Non
     assert portal("verify", "lab/small").code == 0
     said = portal("verify", "./lab/small")
     assert said.code == 1
-    assert "holds no pair.json" in said.err
+    assert "holds no pair.json and no release.yaml" in said.err

@@ -18,7 +18,7 @@ from tests.client.servers import FileServer, file_server, running
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portal.client.api.FIRST_WAIT", 0.001)
-    monkeypatch.setattr("portal.client.partial.FIRST_WAIT", 0.001)
+    monkeypatch.setattr("portal.client.ranges.FIRST_WAIT", 0.001)
 
 
 @pytest.fixture

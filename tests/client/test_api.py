@@ -130,10 +130,10 @@ def test_a_busy_portal_is_asked_again_but_not_for_ever() -> None:
 def test_lists_are_read_to_their_end() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         at = int(request.url.params.get("cursor", 0))
-        return httpx.Response(200, json={"items": [at, at + 1], "next": str(at + 2) if at < 4 else None})
+        return httpx.Response(200, json={"items": [{"n": at}, {"n": at + 1}], "next": str(at + 2) if at < 4 else None})
 
     with made(answer) as portal:
-        assert list(portal.runs()) == [0, 1, 2, 3, 4, 5]
+        assert [run["n"] for run in portal.runs()] == [0, 1, 2, 3, 4, 5]
 
 
 def test_the_token_goes_with_every_question() -> None:
@@ -161,3 +161,30 @@ def test_an_address_that_only_begins_alike_is_elsewhere(look_alike: str) -> None
 
 def made(answer: Callable[[httpx.Request], httpx.Response]) -> Portal:
     return Portal("http://portal.test", transport=httpx.MockTransport(answer))
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ({}, "without the field 'items'"),
+        ({"items": [], "next": "a"}, "the same page"),
+        ({"items": 5}, "in another form"),
+        ({"items": [5]}, "in another form"),
+        ([], "did not answer as a portal"),
+        ({"items": [{}], "next": None}, "without the field 'title'"),
+    ],
+)
+def test_an_answer_of_something_else_is_said(body: Any, word: str) -> None:
+    with (
+        made(lambda _request: httpx.Response(200, json=body)) as portal,
+        pytest.raises(Unavailable, match=word) as refused,
+    ):
+        [run["title"] for run in portal.runs()]
+    assert "http://portal.test/api/v1/runs" in str(refused.value)
+    assert "portal --version" in str(refused.value)
+
+
+def test_json_that_is_too_deep() -> None:
+    deep = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+    with made(lambda _request: httpx.Response(200, content=deep)) as portal, pytest.raises(Unavailable):
+        portal.run("lab/run")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
+from blake3 import blake3
 
-from portal.client import Portal
-from portal.client.download import download_all
-from portal.client.partial import Fetched, Wanted
+from portal.client import Portal, download, ranges
+from portal.client.download import GIVE_UP
+from portal.client.partial import Fetched
+from portal.client.ranges import Wanted
 from portal.errors import IntegrityError, TooLarge, Unavailable
 from tests.client.servers import FileServer
 
@@ -28,6 +32,14 @@ def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 def big(files: FileServer, tmp_path: Path) -> Wanted:
     files.contents["/big"] = BODY
     return Wanted(f"{files.url}/big", tmp_path / "to" / "big.bin", len(BODY), SHA)
+
+
+def download_all(*asked: Any, **more: Any) -> list[Fetched]:
+    """What was fetched; the first error is raised."""
+    done = download.download_all(*asked, **more)
+    for failed in done.failed:
+        raise failed.error
+    return done.fetched
 
 
 class Counted:
@@ -213,6 +225,87 @@ def test_one_bad_file_leaves_the_good_ones_resumable(at_files: Portal, files: Fi
     files.contents["/b"] = b"b" * 100
     # What the client fetched, not what the server counted: its count may still be on its way.
     assert [f.fetched_bytes for f in download_all(at_files, wanted)] == [0, 100]
+
+
+def blocks_of(body: bytes, **changes: Any) -> Any:
+    """What a portal tells of the blocks of a file."""
+    digests = [blake3(body[at : at + PART]).hexdigest() for at in range(0, len(body), PART)]
+    return {"size": len(body), "block_size": PART, "algorithm": "blake3", "digests": digests} | changes
+
+
+@pytest.mark.parametrize("left", ["whole", "unfinished", "cut"])
+def test_only_damaged_blocks_are_fetched_again(at_files: Portal, files: FileServer, big: Wanted, left: str) -> None:
+    files.put_json(f"/api/v1/blocks/{SHA}", blocks_of(BODY))
+    download_all(at_files, [big])
+    spoiled = bytearray(BODY)
+    spoiled[2 * PART + 5] ^= 1
+    spoiled[-1] ^= 1
+    big.target.write_bytes(spoiled[: -PART // 2] if left == "cut" else spoiled)
+    if left == "unfinished":
+        part, journal = (big.target.with_name(big.target.name + end) for end in (".part", ".parts"))
+        big.target.replace(part)
+        head = json.dumps([SHA, len(BODY), PART]).encode() + b"\n"
+        journal.write_bytes(head + b"".join(k.to_bytes(4, "little") for k in range(11)))
+    files.asked.clear()
+    told = Counted()
+    (fetched,) = download_all(at_files, [big], progress=told)
+    assert big.target.read_bytes() == BODY
+    again = {int(r.removeprefix("bytes=").split("-")[0]) // PART for r in files.ranges_of("/big")}
+    assert again == ({2, 9, 10} if left == "cut" else {2, 10})
+    assert fetched.fetched_bytes == sum(min(PART, len(BODY) - k * PART) for k in again)
+    assert ("repair", fetched.fetched_bytes) in told.phases
+    assert names(big.target.parent) == ["big.bin"]
+
+
+@pytest.mark.parametrize(
+    "told", [None, {}, {"algorithm": "md5"}, {"block_size": 5}, {"digests": "no"}, {"digests": []}]
+)
+def test_without_digests_of_blocks_a_damaged_file_is_fetched_whole(
+    at_files: Portal, files: FileServer, big: Wanted, told: Any
+) -> None:
+    if told is not None:
+        files.put_json(f"/api/v1/blocks/{SHA}", blocks_of(BODY, **told) if told else {})
+    download_all(at_files, [big])
+    big.target.write_bytes(b"x" + BODY[1:])
+    (fetched,) = download_all(at_files, [big])
+    assert (big.target.read_bytes(), fetched.fetched_bytes) == (BODY, len(BODY))
+
+
+def test_a_repair_that_brings_bad_bytes_is_refused(at_files: Portal, files: FileServer, big: Wanted) -> None:
+    files.put_json(f"/api/v1/blocks/{SHA}", blocks_of(BODY))
+    download_all(at_files, [big])
+    files.contents["/big"] = b"y" + BODY[1:]
+    big.target.write_bytes(b"x" + BODY[1:])
+    with pytest.raises(IntegrityError):
+        download_all(at_files, [big])
+    assert names(big.target.parent) == []
+
+
+def test_a_server_that_is_gone_is_not_asked_for_every_file(at_files: Portal, files: FileServer, tmp_path: Path) -> None:
+    wanted = [Wanted(f"{files.url}/f{k}", tmp_path / f"f{k}", 10, "0" * 64) for k in range(60)]
+    files.behaviour.statuses |= {f"/f{k}": 503 for k in range(60)}
+    done = download.download_all(at_files, wanted, workers=1)
+    assert [f.wanted for f in done.failed] == wanted, "every one is named all the same"
+    assert len({path for _, path, _ in files.asked}) == GIVE_UP
+    assert "Not tried" in str(done.failed[-1].error)
+
+
+def test_a_part_is_on_the_disk_before_it_is_noted(
+    at_files: Portal, files: FileServer, big: Wanted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = big.target.with_name("big.bin.parts")
+    synced: list[int] = []
+    real = ranges.sync
+
+    def counting(file: BinaryIO) -> None:
+        noted = (journal.stat().st_size - journal.read_bytes().index(b"\n") - 1) // 4
+        assert noted == len(synced)
+        real(file)
+        synced.append(noted)
+
+    monkeypatch.setattr(ranges, "sync", counting)
+    download_all(at_files, [big], workers=1)
+    assert len(synced) == 11
 
 
 def test_a_full_disk_is_said_before_anything_is_fetched(at_files: Portal, files: FileServer, tmp_path: Path) -> None:

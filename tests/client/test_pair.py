@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from portal.client import PairChoice, Portal, download_pair, verify_folder
-from portal.errors import DataFault, FileMissing, IntegrityError, StepNotRecorded, UsageError
+from portal.errors import DataFault, FileMissing, StepNotRecorded, UsageError
 from tests.builders import SmallRun
 from tests.client.answers import file_view, pair_view
 from tests.client.servers import FileServer
@@ -150,23 +150,68 @@ def test_an_unknown_digest_is_visibly_unverified(at_files: Portal, files: FileSe
     }
 
 
-def test_lying_bytes_leave_no_pair(at_files: Portal, files: FileServer, tmp_path: Path) -> None:
+def test_lying_bytes_are_no_part_of_a_pair(at_files: Portal, files: FileServer, tmp_path: Path) -> None:
     files.contents["/f"] = b"other"
     serve(files, [file_view("f.bin", "/f", b"bytes")])
-    with pytest.raises(IntegrityError):
-        download_pair(at_files, RUN, 5, tmp_path)
-    assert names(tmp_path) == ["pair.json.part"], "only whose folder it is"
+    report = download_pair(at_files, RUN, 5, tmp_path)
+    assert (report.complete, report.files) == (False, [])
+    assert "f.bin does not have the sha256" in report.failed[0]["error"]
+    assert names(tmp_path) == ["SHA256SUMS", "pair.json"]
+    assert json.loads((tmp_path / "pair.json").read_text())["complete"] is False
+
+
+def test_one_file_that_is_gone_keeps_no_other_from_coming(at_files: Portal, files: FileServer, tmp_path: Path) -> None:
+    files.contents |= {"/a": b"a" * 9, "/c": b"c" * 9}
+    views = [file_view(f"{n}.jsonl", f"/{n}", n.encode() * 9) for n in "abc"]
+    serve(files, [], views)
+    report = download_pair(at_files, RUN, 5, tmp_path)
+    assert [f["path"] for f in report.files] == ["data/a.jsonl", "data/c.jsonl"]
+    assert [f["path"] for f in report.failed] == ["data/b.jsonl"]
+    assert "404" in report.failed[0]["error"]
+    assert len(files.ranges_of("/b")) == 1, "a file that is not there is not asked for again"
+    checked = verify_folder(tmp_path)
+    assert not checked.ok
+    assert {f.path: f.state for f in checked.files}["data/b.jsonl"] == "missing"
+    files.contents["/b"] = b"b" * 9
+    again = download_pair(at_files, RUN, 5, tmp_path)
+    assert (again.failed, again.fetched_bytes) == ([], 9)
+    assert verify_folder(tmp_path).ok
+
+
+@pytest.mark.parametrize("change", ["flip", "cut", "grow"])
+def test_one_call_repairs_a_damaged_file(portal: Portal, small: SmallRun, tmp_path: Path, change: str) -> None:
+    download_pair(portal, small.run, 5, tmp_path)
+    model = tmp_path / "checkpoint" / "model.safetensors"
+    good = model.read_bytes()
+    model.write_bytes({"flip": b"x" + good[1:], "cut": good[:-9], "grow": good + b"x"}[change])
+    report = download_pair(portal, small.run, 5, tmp_path)
+    assert report.failed == []
+    assert model.read_bytes() == good
+    assert report.fetched_bytes == len(good)
+    assert verify_folder(tmp_path).ok
+
+
+def test_damage_to_a_file_without_a_published_digest_is_repaired_too(
+    at_files: Portal, files: FileServer, tmp_path: Path
+) -> None:
+    files.contents["/f"] = b"bytes"
+    serve(files, [file_view("f.bin", "/f")])
+    download_pair(at_files, RUN, 5, tmp_path)
+    (tmp_path / "checkpoint" / "f.bin").write_bytes(b"bytex")
+    assert download_pair(at_files, RUN, 5, tmp_path).fetched_bytes == 5
+    assert (tmp_path / "checkpoint" / "f.bin").read_bytes() == b"bytes"
 
 
 def test_a_flipped_bit_and_a_missing_file_are_found_offline(portal: Portal, small: SmallRun, tmp_path: Path) -> None:
-    download_pair(portal, small.run, 5, tmp_path)
-    assert verify_folder(tmp_path).ok
-    model, optimizer = tmp_path / "checkpoint" / "model.safetensors", tmp_path / "checkpoint" / "optimizer.bin"
+    to = tmp_path / "pair"
+    download_pair(portal, small.run, 5, to)
+    assert verify_folder(to).ok
+    model, optimizer = to / "checkpoint" / "model.safetensors", to / "checkpoint" / "optimizer.bin"
     body = bytearray(model.read_bytes())
     body[500] ^= 1
     model.write_bytes(body)
     optimizer.unlink()
-    report = verify_folder(tmp_path)
+    report = verify_folder(to)
     assert not report.ok
     assert {f.path: f.state for f in report.files} == {
         "checkpoint/model.safetensors": "changed",

@@ -1,0 +1,153 @@
+"""Fetch one range of a file, or all of it, and refuse bytes that are not those asked for."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import httpx
+
+from portal.client.api import Portal
+from portal.errors import IntegrityError, PortalError, Unavailable
+
+PIECE = 1 << 20
+TRIES = 3
+FIRST_WAIT = 0.5
+"""Seconds before a part is asked for again; each further time twice as long."""
+WORTH_REPEATING = {408, 429}
+"""Refusals that may pass by; any other one below 500 stays what it is."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One file to fetch: where from, where to, and what is known of it."""
+
+    url: str
+    target: Path
+    size: int | None
+    sha256: str | None
+    version: str | None = None
+    """What its server calls these bytes (ETag or date), where no sha256 is known."""
+    fetched_sha256: str | None = None
+    """What an earlier download of the same address got, where no sha256 is known: other bytes here are damage."""
+
+
+class RangeFetcher:
+    """Writes bytes of one file where they belong; used by several threads."""
+
+    def __init__(self, portal: Portal, wanted: Wanted, advance: Callable[[int], None]) -> None:
+        self.fetched = 0
+        """Bytes that came and stay."""
+        self.ranged = True
+        """False once its server sent the whole file where a range was asked for."""
+        self._portal = portal
+        self._wanted = wanted
+        self._advance = advance
+        self._lock = threading.Lock()
+
+    def fetch_range(self, part: Path, offset: int, length: int) -> bool:
+        """Fetch one range into its place in ``part``, and to the disk; False when its server sends whole files alone."""
+        return self.ranged and self._again(partial(self._fetch_range, part, offset, length))
+
+    def fetch_whole(self, part: Path) -> None:
+        """Fetch everything from the begin."""
+        self._again(partial(self._fetch_whole, part))
+
+    def _again(self, fetch: Callable[[], T]) -> T:
+        """What ``fetch`` returns, tried a few times while its server breaks off."""
+        for attempt in range(TRIES - 1):
+            try:
+                return fetch()
+            except Unavailable as error:
+                if is_final(error):
+                    raise
+                time.sleep(FIRST_WAIT * 2**attempt)
+        return fetch()
+
+    def _fetch_range(self, path: Path, offset: int, length: int) -> bool:
+        headers = {"Range": f"bytes={offset}-{offset + length - 1}"}
+        with self._portal.open_url(self._wanted.url, headers) as answer:
+            if answer.status_code != 206 and length != self._wanted.size:
+                self.ranged = False
+                return False
+            self._check(answer, offset)
+            with path.open("r+b") as part:
+                part.seek(offset)
+                self._write(answer.iter_raw(PIECE), part, length)
+        return True
+
+    def _fetch_whole(self, path: Path) -> None:
+        with self._portal.open_url(self._wanted.url) as answer, path.open("wb") as part:
+            self._check(answer, 0)
+            told = answer.headers.get("content-length", "")
+            self._write(answer.iter_raw(PIECE), part, self._wanted.size, int(told) if told.isdigit() else None)
+
+    def _check(self, answer: httpx.Response, offset: int) -> None:
+        """Refuse bytes that are not those asked for."""
+        url = self._wanted.url
+        sent = answer.headers.get("content-range", "")
+        if answer.status_code == 206 and not sent.startswith(f"bytes {offset}-"):
+            raise IntegrityError(
+                f"{url} was asked for bytes from {offset:,} and sends {sent[:50]!r}.",
+                "Report it to the operator of that server.",
+            )
+        if self._wanted.version is not None and version_of(answer) not in (None, self._wanted.version):
+            raise IntegrityError(f"{url} changed while it was fetched.", "Run the command again to fetch it anew.")
+        if answer.headers.get("content-encoding", "identity") != "identity":
+            raise IntegrityError(
+                f"{url} sends compressed bytes although the plain ones were asked for.",
+                "Report it to the operator of that server.",
+            )
+
+    def _write(self, pieces: Iterable[bytes], part: BinaryIO, published: int | None, told: int | None = None) -> None:
+        """Write what arrives, to the disk; Unavailable when it ends early, IntegrityError when it goes on for too long."""
+        expected = told if published is None else published
+        written = 0
+        try:
+            for piece in pieces:
+                if published is not None and written + len(piece) > published:
+                    raise IntegrityError(
+                        f"{self._wanted.url} sends more bytes than the portal published.",
+                        "Report it to the portal's operator.",
+                    )
+                part.write(piece)
+                written += len(piece)
+                self._advance(len(piece))
+            if expected is not None and written != expected:
+                raise Unavailable(
+                    f"{self._wanted.url} ended after {written:,} of {expected:,} bytes.",
+                    "Run the command again; it resumes.",
+                )
+            sync(part)
+        except BaseException:
+            self._advance(-written)  # all of it is asked for again
+            raise
+        with self._lock:
+            self.fetched += written
+
+
+def is_final(error: PortalError) -> bool:
+    """Whether asking again would be answered alike: the server refused this one file."""
+    if not isinstance(error, Unavailable):
+        return True
+    answered = error.extra.get("answered")
+    return isinstance(answered, int) and answered < 500 and answered not in WORTH_REPEATING
+
+
+def version_of(answer: httpx.Response) -> str | None:
+    """What a server calls the bytes it sends: their ETag, or else their date."""
+    found = answer.headers.get("etag") or answer.headers.get("last-modified")
+    return str(found) if found else None
+
+
+def sync(file: BinaryIO) -> None:
+    """Wait until what was written is on the disk: what is noted as finished must survive a power cut."""
+    file.flush()
+    (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(file.fileno())
