@@ -21,7 +21,7 @@ from portal.settings import Settings
 from portal.storage import LocalStore
 from portal.storage.local import uri_of
 from portal.tokens.orders import SpanOfChunk, chunk_spans
-from portal.tokens.readers import ReadableFile, index_path, open_reader
+from portal.tokens.readers import ReadableFile, is_indexed, open_reader
 
 
 def assemble_release(
@@ -75,10 +75,9 @@ def _chunk(
 ) -> tuple[ChunkEntry, list[RecordedFile]]:
     if not files or not all(f.uri.startswith("file://") for f in files):
         return entry, files
-    indexed = all((index_path(indexes, f.sha256 or "")).exists() for f in files)
-    if entry.rows is not None and (entry.format != "jsonl" or indexed):
-        return entry, files
     readable = [ReadableFile(f.path, f.uri, f.size, f.sha256, LocalStore()) for f in files]
+    if entry.rows is not None and (entry.format != "jsonl" or all(is_indexed(f, indexes) for f in readable)):
+        return entry, files
     try:
         reader = open_reader(entry, readable, indexes, manifest.model.vocabulary)
     except PortalError:

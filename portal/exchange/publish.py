@@ -26,6 +26,7 @@ from portal.exchange.digests import (
 from portal.exchange.discover import Discovery, discover
 from portal.exchange.ingest import Numbers, ingest
 from portal.exchange.journal import Journal, journal_path, one_publisher
+from portal.exchange.line_indexes import index_chunks
 from portal.manifest import Manifest, read_manifest_file
 from portal.manifest.read import find_manifest
 from portal.metrics.series import write_series
@@ -143,6 +144,7 @@ def _publish(job: _Publication, journal: Journal, started: float) -> PublishRepo
     fingerprint = fingerprint_of(job.manifest, job.found, job.digested)
     if job.current and job.current.fingerprint == fingerprint:
         return _keep(job, journal, started)
+    index_chunks(job.found, job.digested, hashing)
     job.begin("Reading metrics and evaluations")
     numbers = ingest(job.manifest, job.found)
     job.refuse(numbers.faults)

@@ -255,3 +255,15 @@ class TestCompressed:
     def test_plain_text_under_a_compressed_name_is_refused(self, tmp_path: Path, name: str) -> None:
         with pytest.raises(DataFault, match=name):
             opened(tmp_path, lines(ROWS), name)
+
+
+@pytest.mark.parametrize("left", ["abandoned", "in use"])
+def test_what_a_killed_builder_left_is_cleared_and_what_another_writes_is_not(tmp_path: Path, left: str) -> None:
+    path = index_path(tmp_path, "ab" * 32)
+    path.parent.mkdir(parents=True)
+    other = path.with_name(f".{path.name}.x1")
+    other.write_bytes(b"half an index")
+    if left == "abandoned":
+        os.utime(other, (1, 1))
+    save_index(path, np.array([0, 5], np.uint64))
+    assert other.exists() == (left == "in use")

@@ -16,6 +16,7 @@ from portal.tokens.readers.megatron import MegatronReader
 from portal.tokens.readers.order_file import OrderFile, open_order_file
 from portal.tokens.readers.parquet import ParquetReader
 from portal.tokens.readers.rows import ReadableFile, ReadOptions, Row, RowFault, RowReader
+from portal.tokens.readers.text import index_lines, is_indexed
 
 __all__ = [
     "READERS",
@@ -25,7 +26,9 @@ __all__ = [
     "Row",
     "RowFault",
     "RowReader",
+    "index_lines",
     "index_path",
+    "is_indexed",
     "open_order_file",
     "open_reader",
     "save_index",

@@ -21,13 +21,15 @@ SPACING = 1 << 20
 class GzipText:
     """One gzip file. Reads take turns, because the decompressor has one position."""
 
+    lines = "gz.lines.npy"
+
     def __init__(self, source: FileBytes, index_folder: Path, key: str) -> None:
         self.path = source.path
         self._source = source
         self._points = index_path(index_folder, key, "gz.points")
         self._turn = threading.Lock()
         self._stream = indexed_gzip.IndexedGzipFile(fileobj=source.as_file(), spacing=SPACING)
-        self.starts = load_or_build(index_path(index_folder, key, "gz.lines.npy"), None, self._build)
+        self.starts = load_or_build(index_path(index_folder, key, self.lines), None, self._build)
         self._import_points()
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes | memoryview | PortalError]:

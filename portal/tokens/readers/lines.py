@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,11 @@ Starts = npt.NDArray[np.uint64]
 PIECE = 1 << 18
 """Bytes scanned at once: small enough to stay in the processor's cache."""
 
-_building = threading.Lock()
+ABANDONED_S = 3600
+"""Seconds after which a temporary file that nobody writes to any more was left by a killed process."""
+
+_building = tuple(threading.Lock() for _ in range(64))
+"""One of these for each index being built, by its path."""
 
 
 class OffsetBuilder:
@@ -89,8 +95,8 @@ def load_or_build(path: Path, size: int | None, build: Callable[[], Starts]) -> 
     found = load_index(path, size)
     if found is not None:
         return found
-    # One builder at a time: two requests for one cold chunk would each read all of it.
-    with _building:
+    # One builder of each: two requests for one cold chunk would both read all of it.
+    with _building[hash(path) % len(_building)]:
         found = load_index(path, size)
         if found is None:
             save_index(path, build())
@@ -103,6 +109,7 @@ def load_or_build(path: Path, size: int | None, build: Callable[[], Starts]) -> 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, flush it to disk and put it in place in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _clear_abandoned(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)
@@ -113,3 +120,11 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _clear_abandoned(path: Path) -> None:
+    now = time.time()
+    for left in path.parent.glob(f".{path.name}.*"):
+        with suppress(FileNotFoundError):
+            if now - left.stat().st_mtime > ABANDONED_S:
+                left.unlink()

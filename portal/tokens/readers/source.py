@@ -33,11 +33,15 @@ class FileBytes:
         self.uri = uri
         self.tally = tally
         self._store = store
-        found = store.stat(uri)
+        local = store.local_path(uri)
+        self._private = "" if local is None else str(local)
+        try:
+            found = store.stat(uri)
+        except PortalError as error:
+            raise self._told(error) from None
         self.size = found.size
         """Bytes of the file as it is now, whatever the manifest says."""
         self.modified_ns = found.modified_ns
-        local = store.local_path(uri)
         self.remote = local is None
         """True where every read is a request."""
         self._open = None if local is None else _OpenFile.of(local)
@@ -52,11 +56,15 @@ class FileBytes:
         self.tally.bytes_read += length
         self.tally.reads += 1
         kept = self._open
-        if kept is None:
+        if kept is not None:
+            found = os.pread(kept.descriptor, length, offset)
+            # One pread returns at most 2 GiB, and nothing at the end of the file.
+            if len(found) == length:
+                return found
+        try:
             return self._store.read_range(self.uri, offset, length)
-        found = os.pread(kept.descriptor, length, offset)
-        # One pread returns at most 2 GiB, and nothing at the end of the file.
-        return found if len(found) == length else self._store.read_range(self.uri, offset, length)
+        except PortalError as error:
+            raise self._told(error) from None
 
     def read_each(self, offsets: Sequence[int], length: int) -> bytes:
         """Pieces of one length from many places, end to end in the order asked for; DataFault as of `read`."""
@@ -81,6 +89,12 @@ class FileBytes:
             f"{self.path} is {self.size:,} bytes long and ends before byte {offset + length:,}.",
             "The file is cut short, or its row length, dtype or index is wrong: compare it with the release.",
         )
+
+    def _told(self, error: PortalError) -> PortalError:
+        """The error by the file's name in the manifest: answers keep the folders of this machine to themselves."""
+        if not self._private:
+            return error
+        return type(error)(error.message.replace(self._private, self.path), error.remedy)
 
     def blocks(self, block: int = BLOCK) -> Iterator[bytes]:
         """The whole file, piece by piece."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -32,10 +32,13 @@ class TextFile(Protocol):
 class PlainText:
     """An uncompressed text: a range of it is a range of the file."""
 
+    lines = "lines.npy"
+
     def __init__(self, source: FileBytes, index_folder: Path, key: str) -> None:
         self.path = source.path
         self._source = source
-        self.starts = load_or_build(index_path(index_folder, key), source.size, lambda: scan_lines(source.blocks()))
+        path = index_path(index_folder, key, self.lines)
+        self.starts = load_or_build(path, source.size, lambda: scan_lines(source.blocks()))
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes | memoryview | PortalError]:
         """Neighbouring lines come in one read."""
@@ -47,7 +50,7 @@ class PlainText:
         self._source.close()
 
 
-OPENERS: dict[str, Callable[[FileBytes, Path, str], TextFile]] = {".gz": GzipText, ".zst": ZstdText}
+OPENERS: dict[str, type[GzipText] | type[ZstdText]] = {".gz": GzipText, ".zst": ZstdText}
 """By ending; everything else is plain."""
 
 
@@ -58,10 +61,23 @@ def open_text(file: ReadableFile, index_folder: Path, tally: Tally) -> TextFile:
     """
     building = Tally()
     source = FileBytes.of(file, building)
-    opener = OPENERS.get(Path(file.path).suffix, PlainText)
-    text = opener(source, index_folder, _key(file, source))
+    text = _kind_of(file.path)(source, index_folder, _key(file, source))
     source.tally = tally
     return text
+
+
+def is_indexed(file: ReadableFile, index_folder: Path) -> bool:
+    """True when the line index of ``file``, whose sha256 is known, is stored."""
+    return bool(file.sha256) and index_path(index_folder, file.sha256 or "", _kind_of(file.path).lines).exists()
+
+
+def index_lines(file: ReadableFile, index_folder: Path) -> None:
+    """Build and store what reading lines of ``file`` needs, where it is missing; PortalError when it cannot be read."""
+    open_text(file, index_folder, Tally()).close()
+
+
+def _kind_of(path: str) -> type[PlainText] | type[GzipText] | type[ZstdText]:
+    return OPENERS.get(Path(path).suffix, PlainText)
 
 
 def _key(file: ReadableFile, source: FileBytes) -> str:

@@ -37,7 +37,8 @@ def walk_frames(source: FileBytes) -> Iterator[Frame]:
             length = 8 + int.from_bytes(head[4:8], "little")
         else:
             length = _frame_length(stream, head, source.path)
-            yield Frame(offset, length)
+            if offset + length <= source.size:
+                yield Frame(offset, length)
         offset += length
     if offset != source.size:
         raise _damaged(source.path, "the last frame is cut short")

@@ -41,13 +41,15 @@ LEVEL = 3
 class ZstdText:
     """One zstd file, of many frames or of one."""
 
+    lines = "zst.lines.npy"
+
     def __init__(self, source: FileBytes, index_folder: Path, key: str) -> None:
         self.path = source.path
         self._source = source
         self._own_frames = index_path(index_folder, key, "zst.frames.npy")
         self._copy = index_path(index_folder, key, "zst.copy")
         self._copy_frames = index_path(index_folder, key, "zst.copy.frames.npy")
-        self.starts = load_or_build(index_path(index_folder, key, "zst.lines.npy"), None, self._build)
+        self.starts = load_or_build(index_path(index_folder, key, self.lines), None, self._build)
         self._frames, self._begins = self._load_frames()
         self._held = self._open_copy() if self._copy_frames.exists() else source
 
