@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 
 from sqlmodel import Session, col
 
-from portal.catalog.answers import CheckpointRef, CheckpointRow, CheckpointView, Page
-from portal.catalog.evaluations import load_evaluations
+from portal.catalog.answers import CheckpointDetail, CheckpointRef, CheckpointRow, CheckpointView, EvaluationView, Page
+from portal.catalog.configs import changes_between
+from portal.catalog.evaluations import load_changes, load_evaluations
 from portal.catalog.facts import CheckpointFact, ReleaseFacts
 from portal.catalog.files import Links, load_files
+from portal.catalog.lineage import load_derived
 from portal.catalog.paging import slice_page
 from portal.catalog.release import load_facts
+from portal.catalog.seen import data_seen
 from portal.errors import CheckpointNotFound
 from portal.models import File
 from portal.settings import Settings
@@ -29,20 +33,40 @@ def list_checkpoints(session: Session, run: str, limit: int = 100, cursor: str |
 
 def get_checkpoint(
     session: Session, run: str, step_or_label: int | str, settings: Settings | None = None
-) -> CheckpointView:
-    """The checkpoint of a step or a release label, with its files.
+) -> CheckpointDetail:
+    """The checkpoint of a step or a release label, with its files and all that leads to it and from it.
 
     CheckpointNotFound names the checkpoints around the step, StepNotRecorded the valid range.
     """
     facts = load_facts(session, run)
-    return checkpoint_view(session, facts, _find(facts, step_or_label), Links.of(settings))
+    found = find_checkpoint(facts, step_or_label)
+    step, release = found.row.step, facts.head.id
+    evaluations = [] if step is None else load_changes(session, release, step)
+    view = checkpoint_view(session, facts, found, Links.of(settings), evaluations)
+    before = view.previous.step if view.previous else None
+    namesake = None if step is None else facts.labels.get(str(step))
+    return CheckpointDetail(
+        **(view.__dict__ | {"evaluations": evaluations}),
+        seen=None if step is None else data_seen(facts, step),
+        config_changes=[] if step is None or before is None else changes_between(facts, before, step),
+        derived=[] if step is None else load_derived(session, run, step),
+        namesake=namesake.ref if namesake is not None and namesake.id != found.id else None,
+    )
 
 
-def checkpoint_view(session: Session, facts: ReleaseFacts, checkpoint: CheckpointFact, links: Links) -> CheckpointView:
-    """A checkpoint with its files, neighbours, findings and evaluations; two queries."""
+def checkpoint_view(
+    session: Session,
+    facts: ReleaseFacts,
+    checkpoint: CheckpointFact,
+    links: Links,
+    evaluations: Sequence[EvaluationView] | None = None,
+) -> CheckpointView:
+    """A checkpoint with its files, neighbours, findings and evaluations; two queries, one where these are given."""
     row = checkpoint.row
     files = load_files(session, facts.head.id, col(File.checkpoint_id) == checkpoint.id)
     previous, following = _neighbours(facts, checkpoint)
+    if evaluations is None:
+        evaluations = [] if row.step is None else load_evaluations(session, facts.head.id, row.step)
     return CheckpointView(
         run=facts.run,
         step=row.step,
@@ -62,21 +86,24 @@ def checkpoint_view(session: Session, facts: ReleaseFacts, checkpoint: Checkpoin
         previous=previous,
         next=following,
         findings=facts.findings_by_step.get(row.step, []) if row.step is not None else [],
-        evaluations=[] if row.step is None else load_evaluations(session, facts.head.id, row.step),
+        evaluations=evaluations,
     )
 
 
-def _find(facts: ReleaseFacts, step_or_label: int | str) -> CheckpointFact:
-    if isinstance(step_or_label, str):
-        labelled = facts.labels.get(step_or_label)
-        if labelled is not None:
-            return labelled
-        if not _NUMBER.match(step_or_label) or len(step_or_label) > MAX_DIGITS:
+def find_checkpoint(facts: ReleaseFacts, step_or_label: int | str) -> CheckpointFact:
+    """The checkpoint of a step, or of a label where no checkpoint has that step.
+
+    CheckpointNotFound names those around it, StepNotRecorded the valid range.
+    """
+    labelled = facts.labels.get(step_or_label) if isinstance(step_or_label, str) else None
+    if isinstance(step_or_label, str) and (not _NUMBER.match(step_or_label) or len(step_or_label) > MAX_DIGITS):
+        if labelled is None:
             raise _no_label(facts, step_or_label)
+        return labelled
     step = int(step_or_label)
-    facts.check_step(step)
-    found = facts.checkpoint_at(step)
+    found = facts.checkpoint_at(step) or labelled
     if found is None:
+        facts.check_step(step)
         raise no_checkpoint(facts, step, f"{facts.run} has no checkpoint at step {step}.")
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import func, select
 from sqlmodel import Session, col
 
-from portal.catalog.answers import EvaluationView, Measure, Page
+from portal.catalog.answers import EvaluationChange, EvaluationView, Measure, Page
 from portal.catalog.paging import check_limit, check_text, make_cursor, read_cursor
 from portal.catalog.release import load_facts
 from portal.models import Evaluation
@@ -79,3 +79,30 @@ def load_evaluations(session: Session, release_id: int, step: int) -> list[Evalu
         .order_by(col(Evaluation.suite), col(Evaluation.task), col(Evaluation.metric), col(Evaluation.id))
     )
     return [EvaluationView(*row) for row in session.execute(statement)]
+
+
+def load_changes(session: Session, release_id: int, step: int) -> list[EvaluationChange]:
+    """All results at one step, each beside that of the latest evaluated step before; two queries.
+
+    Only equal suite, task, metric, shots and version are set against each other.
+    """
+    results = load_evaluations(session, release_id, step)
+    latest = (
+        select(func.max(Evaluation.step))
+        .where(col(Evaluation.release_id) == release_id, col(Evaluation.step) < step)
+        .scalar_subquery()
+    )
+    statement = select(*_COLUMNS).where(col(Evaluation.release_id) == release_id, col(Evaluation.step) == latest)
+    before = {_measure(e): e for e in (EvaluationView(*row) for row in session.execute(statement))} if results else {}
+    return [_change(result, before.get(_measure(result))) for result in results]
+
+
+def _measure(e: EvaluationView) -> tuple[str, str, str, int | None, str | None]:
+    return e.suite, e.task, e.metric, e.shots, e.version
+
+
+def _change(now: EvaluationView, before: EvaluationView | None) -> EvaluationChange:
+    if before is None:
+        return EvaluationChange(**now.__dict__)
+    change = None if now.value is None or before.value is None else now.value - before.value
+    return EvaluationChange(**now.__dict__, previous_step=before.step, previous_value=before.value, change=change)

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlmodel import Session, col
 
-from portal.catalog.answers import Lineage
+from portal.catalog.answers import DerivedRun, Lineage
 from portal.catalog.release import load_facts
 from portal.models import Release, Run
 
@@ -45,3 +45,14 @@ def _ancestors(run: str, origin: dict[str, tuple[str, int | None]], known: set[s
             break
         seen.add(run)
     return found
+
+
+def load_derived(session: Session, run: str, step: int) -> list[DerivedRun]:
+    """Published runs that started from the checkpoint of this step, by name; one query."""
+    statement = (
+        select(col(Run.org), col(Run.name), col(Release.kind), col(Release.title))
+        .join(Release, (col(Release.run_id) == col(Run.id)) & (col(Release.version) == col(Run.version)))
+        .where(col(Release.parent_run) == run, col(Release.parent_step) == step)
+        .order_by(col(Run.org), col(Run.name))
+    )
+    return [DerivedRun(f"{org}/{name}", kind, title) for org, name, kind, title in session.execute(statement)]

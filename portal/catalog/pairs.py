@@ -57,6 +57,7 @@ def get_pair(
         files=files,
         total_bytes=sum(f.size for f in files if f.size is not None),
         unknown_sizes=sum(f.size is None for f in files),
+        unhashed=sum(f.sha256 is None for f in files),
     )
 
 

@@ -7,7 +7,8 @@ import math
 from sqlmodel import Session
 
 from portal.catalog.answers import DataAtStep, MetricAtStep, OrderView, StepView
-from portal.catalog.facts import ConfigFact, OrderFact, ReleaseFacts
+from portal.catalog.configs import config_at
+from portal.catalog.facts import OrderFact, ReleaseFacts
 from portal.catalog.files import Links
 from portal.catalog.findings import config_view
 from portal.catalog.metrics import series_groups
@@ -34,7 +35,7 @@ def step_view(facts: ReleaseFacts, settings: Settings, step: int) -> StepView:
     facts.check_step(step)
     stage = facts.stage_at(step)
     before, at, after = facts.checkpoint_before(step - 1), facts.checkpoint_at(step), facts.checkpoint_after(step)
-    config = _config_at(facts, step)
+    config = config_at(facts, step)
     tokens = facts.tokens_after(step)
     return StepView(
         run=facts.run,
@@ -114,13 +115,6 @@ def _not_at_hand(facts: ReleaseFacts, order: OrderFact | None, names: list[str])
         if absent
         else ""
     )
-
-
-def _config_at(facts: ReleaseFacts, step: int) -> ConfigFact | None:
-    """The config declared last among those in force; the initial model goes by the first step's."""
-    step = max(step, 1)
-    held = [c for c in facts.configs if c.first_step <= step and (c.last_step is None or step <= c.last_step)]
-    return held[-1] if held else None
 
 
 def _metrics_at(facts: ReleaseFacts, settings: Settings, step: int) -> list[MetricAtStep]:

@@ -9,8 +9,6 @@ import orjson
 from portal.errors import DataFault, TooLarge
 from portal.tensors.safetensors import MAX_HEADER, ReadRange
 
-SUFFIX = ".safetensors.index.json"
-
 
 @dataclass(frozen=True)
 class ShardIndex:

@@ -22,6 +22,7 @@ from portal.web import (
     health,
     inspector,
     metrics,
+    pairs,
     problems,
     runs,
     search,
@@ -33,7 +34,7 @@ from portal.web.direct import DirectAnswers
 from portal.web.headers import SecurityHeaders
 from portal.web.kept import AnswerShelf, KeepAnswers
 
-NOUNS = (steps, metrics, checkpoints, chunks, runs, search)
+NOUNS = (steps, pairs, metrics, checkpoints, chunks, runs, search)
 """Modules with an `api` and a `pages` router each; routes are tried in this order, so the busiest come first."""
 DIRECT = ((metrics.api, metrics.read_metric_data), (steps.api, steps.read_step), (tokens.api, tokens.read_tokens))
 """What is answered without the framework."""

@@ -1,23 +1,41 @@
-"""Checkpoints of a run."""
+"""Checkpoints of a run, and the tensors of one."""
 
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from portal.catalog.answers import CheckpointRow, CheckpointView, Page
+from portal.catalog.answers import CheckpointDetail, CheckpointRow, Page, TensorTable
 from portal.catalog.checkpoints import get_checkpoint, list_checkpoints
 from portal.catalog.runs import get_run
+from portal.catalog.tensors import list_tensors
 from portal.web.commands import checkpoint_commands
-from portal.web.deps import Config, Cursor, Db, Limit, PortalAddress, RunName, json_answer, page_answer
+from portal.web.deps import (
+    Config,
+    Cursor,
+    Db,
+    Limit,
+    PortalAddress,
+    RunName,
+    as_json,
+    json_answer,
+    page_answer,
+    ready_answer,
+)
+from portal.web.drawings import draw_position
 from portal.web.render import render
 
 api = APIRouter(prefix="/api/v1", tags=["checkpoints"])
 pages = APIRouter(include_in_schema=False)
 
+TENSORS = 200
+"""Rows of the tensor table on one page."""
 StepOrLabel = Annotated[str, Path(description="Step, or a release label such as `ckpt_171`.")]
+Role = Annotated[str, Query(description="Files of this role: `weights`, `optimizer`, ...", max_length=40)]
+Name = Annotated[str, Query(description="Only tensors whose name contains this.", max_length=300)]
 
 
 @api.get("/runs/{org}/{name}/checkpoints", response_model=Page[CheckpointRow], summary="Checkpoints of a run")
@@ -26,10 +44,34 @@ def read_checkpoints(request: Request, db: Db, run: RunName, limit: Limit = 100,
     return page_answer(request, list_checkpoints(db, run, limit, cursor))
 
 
-@api.get("/runs/{org}/{name}/checkpoints/{step}", response_model=CheckpointView, summary="One checkpoint")
+@api.get("/runs/{org}/{name}/checkpoints/{step}", response_model=CheckpointDetail, summary="One checkpoint")
 def read_checkpoint(db: Db, settings: Config, run: RunName, step: StepOrLabel) -> Response:
-    """The state after a step, with its files, neighbours, findings and evaluations."""
+    """The state after a step: files, neighbours, findings, evaluations with their change, data seen, derived runs."""
     return json_answer(get_checkpoint(db, run, step, settings))
+
+
+@api.get("/runs/{org}/{name}/checkpoints/{step}/tensors", response_model=TensorTable, summary="Tensors of a checkpoint")
+def read_tensors(  # noqa: PLR0913 - FastAPI reads the query from the signature
+    request: Request,
+    db: Db,
+    settings: Config,
+    run: RunName,
+    step: StepOrLabel,
+    role: Role = "weights",
+    tensor: Name = "",
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """Name, shape and dtype of each, from the headers of safetensors files that lie here; no weights are read.
+
+    A file elsewhere, a pickle and a broken header carry a `fault`; the other files are listed.
+    """
+    table = list_tensors(db, settings, run, step, role, tensor, limit, cursor)
+    answer = ready_answer(request, as_json(table))
+    if table.next is not None and answer.status_code == 200:
+        query = request.url.include_query_params(cursor=table.next).query
+        answer.headers["Link"] = f'<{request.url.path}?{query}>; rel="next"'
+    return answer
 
 
 @pages.get("/runs/{org}/{name}/checkpoints")
@@ -43,7 +85,28 @@ def show_checkpoints(request: Request, db: Db, run: RunName, cursor: Cursor = No
 def show_checkpoint(
     request: Request, db: Db, settings: Config, run: RunName, step: StepOrLabel, address: PortalAddress
 ) -> Response:
-    """One of them: files, neighbours, evaluations and how to get it."""
-    view = get_checkpoint(db, run, step, settings)
-    context = {"checkpoint": view, "commands": checkpoint_commands(view, address)}
-    return render(request, "checkpoints/checkpoint.html", {"detail": get_run(db, run), "tab": "Checkpoints", **context})
+    """One of them: files, neighbours, evaluations, what it has read, and how to get it."""
+    view, detail = get_checkpoint(db, run, step, settings), get_run(db, run)
+    context = {
+        "checkpoint": view,
+        "position": draw_position(view, detail),
+        "commands": checkpoint_commands(view, address, detail.summary.last_step or 0),
+    }
+    return render(request, "checkpoints/checkpoint.html", {"detail": detail, "tab": "Checkpoints", **context})
+
+
+@pages.get("/runs/{org}/{name}/checkpoints/{step}/tensors")
+def show_tensors(  # noqa: PLR0913 - FastAPI reads the query from the signature
+    request: Request,
+    db: Db,
+    settings: Config,
+    run: RunName,
+    step: StepOrLabel,
+    role: Role = "weights",
+    tensor: Name = "",
+    cursor: Cursor = None,
+) -> Response:
+    """The tensor table: a page of its own, and a part of the checkpoint's page."""
+    table = list_tensors(db, settings, run, step, role, tensor, TENSORS, cursor)
+    context = {"table": table, "wanted": tensor, "kept": urlencode({"role": role, "tensor": tensor}) + "&"}
+    return render(request, "checkpoints/tensors.html", {"detail": get_run(db, run), "tab": "Checkpoints", **context})

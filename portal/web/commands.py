@@ -1,76 +1,130 @@
-"""Commands a reader can paste: fetching a checkpoint or a pair with the portal, the Hub's client or curl."""
+"""Commands a reader can paste: fetching a checkpoint or a pair with the portal, the Hub's client, curl or Python."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 
-from portal.catalog.answers import CheckpointView, FileView, Pair
+from portal.catalog.answers import CheckpointView, Pair
+from portal.web.downloads import Download, DownloadPlan, plan_checkpoint
 
-_HUB = re.compile(r"^hf://((?:datasets/)?[^@/]+/[^@/]+)@([^/]+)")
-
-
-def checkpoint_commands(view: CheckpointView, portal: str) -> list[tuple[str, str]]:
-    """Title and command for each way to get this checkpoint; ``portal`` is this portal's address."""
-    commands = []
-    if view.step is not None:
-        folder = f"{view.run.split('/')[-1]}-step-{view.step}"
-        commands.append(
-            (
-                "With the data it reads next, verified",
-                f"{_portal(portal)} pair {_q(view.run)} {view.step} --to {_q(folder)}",
-            )
-        )
-        commands.append(
-            ("Its description as JSON", f"curl {_q(f'{portal}/api/v1/runs/{view.run}/checkpoints/{view.step}')}")
-        )
-    hub = _HUB.match(view.location or "")
-    if hub:
-        repository, revision = hub.groups()
-        commands.append(("From the Hugging Face Hub", f"hf download {_q(repository)} --revision {_q(revision)}"))
-        commands.append(
-            (
-                "In transformers",
-                f"AutoModelForCausalLM.from_pretrained({repository!r}, revision={revision!r})",
-            )
-        )
-    lines = curl_lines(view.files, portal)
-    if lines:
-        commands.append((f"File by file with curl ({len(lines)})", "\n".join(lines)))
-    return commands
+_HUB = re.compile(r"^hf://(?P<repository>[^@/]+/[^@/]+)@(?P<revision>[^/]+)(/(?P<folder>.+))?$")
+Command = tuple[str, str]
+"""Title and text."""
 
 
-def pair_commands(pair: Pair, portal: str) -> list[tuple[str, str]]:
-    """Title and command for each way to get this pair."""
-    steps = pair.data.last_step - pair.data.first_step + 1
-    asked = f"--data {pair.data.direction}" + ("" if pair.data.direction == "batch" else f" --steps {steps}")
-    folder = f"{pair.run.split('/')[-1]}-step-{pair.step}-{pair.data.direction}"
-    query = f"data={pair.data.direction}" + ("" if pair.data.direction == "batch" else f"&steps={steps}")
-    address = f"{portal}/api/v1/runs/{pair.run}/steps/{pair.step}/pair?{query}"
-    commands = [
+def checkpoint_commands(view: CheckpointView, portal: str, last_step: int | None) -> list[Command]:
+    """Each way to get this checkpoint that works today; ``portal`` is this portal's address.
+
+    Empty for one whose files were lost.
+    """
+    if view.missing:
+        return []
+    folder = f"{view.run.split('/')[-1]}-step-{view.step}"
+    # The last checkpoint has nothing to read next, the initial model has read nothing.
+    data = "next" if view.step is not None and view.step < (last_step or 0) else "previous"
+    paired = view.step is not None and (view.step > 0 or data == "next")
+    plan = plan_checkpoint(view)
+    commands: list[Command] = []
+    if paired and plan.files:
+        commands.append(_portal_pair(portal, view.run, view.step or 0, f"--data {data} --to {_q(folder)}", data))
+    commands += _hub_commands(view) or (_local_commands(view, folder) if paired else [])
+    if paired and plan.files:
+        commands.append(_python(portal, view.run, view.step or 0, folder, f"{data!r}"))
+    commands += _curl(plan, portal)
+    key = view.step if view.step is not None else view.labels[0] if view.labels else ""
+    described = f"{portal}/api/v1/runs/{view.run}/checkpoints/{key}"
+    return [*commands, ("Its description as JSON", f"curl {_q(described)}")]
+
+
+def pair_commands(pair: Pair, plan: DownloadPlan, steps: int | None, portal: str) -> list[Command]:
+    """Each way to get exactly this pair; ``steps`` as asked, None for up to the neighbouring checkpoint."""
+    data = pair.data.direction
+    folder = f"{pair.run.split('/')[-1]}-step-{pair.step}-{data}"
+    asked = f"--data {data}" + (f" --steps {steps}" if steps is not None else "")
+    asked += f" --parts {','.join(pair.parts)}" if pair.parts else ""
+    choice = f"{data!r}" + (f", {steps}" if steps is not None or pair.parts else "")
+    choice += f", {tuple(pair.parts)!r}" if pair.parts else ""
+    return [
         (
             "In parallel, resumable, verified",
             f"{_portal(portal)} pair {_q(pair.run)} {pair.step} {asked} --to {_q(folder)}",
         ),
-        ("The list of files with their sha256, as JSON", f"curl {_q(address)}"),
-        (
-            "From Python",
-            f"from portal.client import Portal\npair = Portal({portal!r}).pair({pair.run!r}, {pair.step}, data={pair.data.direction!r})",
-        ),
+        *_hub_files(pair),
+        _python(portal, pair.run, pair.step, folder, choice),
+        *_curl(plan, portal),
     ]
-    lines = curl_lines(pair.files, portal)
-    if lines:
-        commands.append((f"File by file with curl, resumable ({len(lines)})", "\n".join(lines)))
-    return commands
 
 
-def curl_lines(files: list[FileView], portal: str) -> list[str]:
-    """One resumable download per file that has an address."""
+def curl_lines(files: Sequence[Download], portal: str) -> list[str]:
+    """One resumable download per file, to where `portal pair` puts it."""
     return [
-        f"curl -L -C - --create-dirs -o {_q(file.path)} {_q(file.url if '://' in file.url else portal + file.url)}"
-        for file in files
-        if file.url
+        f"curl -fL -C - --create-dirs -o {_q(f.target)} {_q(f.url if '://' in f.url else portal + f.url)}"
+        for f in files
     ]
+
+
+def _portal_pair(portal: str, run: str, step: int, asked: str, data: str) -> Command:
+    says = {"next": "the data it reads next", "previous": "the data it had just read"}[data]
+    return f"With {says}, verified", f"{_portal(portal)} pair {_q(run)} {step} {asked}"
+
+
+def _hub_commands(view: CheckpointView) -> list[Command]:
+    """The Hub's own commands, pinned to the revision the release names."""
+    hub = _HUB.match(view.location or "")
+    if hub is None:
+        return []
+    repository, revision, folder = hub["repository"], hub["revision"], hub["folder"]
+    only = f" --include {_q(f'{folder}/*')}" if folder else ""
+    inside = f", subfolder={folder!r}" if folder else ""
+    return [
+        (
+            "In transformers, from the Hub",
+            "from transformers import AutoModelForCausalLM\n"
+            f"model = AutoModelForCausalLM.from_pretrained({repository!r}, revision={revision!r}{inside})",
+        ),
+        ("With the Hub's client", f"hf download {_q(repository)} --revision {_q(revision)}{only}"),
+    ]
+
+
+def _local_commands(view: CheckpointView, folder: str) -> list[Command]:
+    """Loading what was fetched, where its files are such as transformers loads."""
+    names = {file.path.rsplit("/", 1)[-1] for file in view.files}
+    if "config.json" not in names or not any(name.endswith(".safetensors") for name in names):
+        return []
+    return [
+        (
+            "In transformers, from the folder just fetched",
+            "from transformers import AutoModelForCausalLM\n"
+            f"model = AutoModelForCausalLM.from_pretrained({f'{folder}/checkpoint'!r})",
+        )
+    ]
+
+
+def _hub_files(pair: Pair) -> list[Command]:
+    hub = _HUB.match(pair.checkpoint.location or "")
+    if hub is None:
+        return []
+    only = f" --include {_q(hub['folder'] + '/*')}" if hub["folder"] else ""
+    line = f"hf download {_q(hub['repository'])} --revision {_q(hub['revision'])}{only}"
+    return [("The whole checkpoint with the Hub's client", line)]
+
+
+def _python(portal: str, run: str, step: int, folder: str, choice: str) -> Command:
+    lines = [
+        "from pathlib import Path",
+        "from portal.client import PairChoice, Portal, download_pair",
+        f"with Portal({portal!r}) as portal:",
+        f"    download_pair(portal, {run!r}, {step}, Path({folder!r}), PairChoice({choice}))",
+    ]
+    return "From Python", "\n".join(lines)
+
+
+def _curl(plan: DownloadPlan, portal: str) -> list[Command]:
+    lines = curl_lines(plan.files, portal)
+    count = f"{len(lines):,} {'file' if len(lines) == 1 else 'files'}"
+    return [(f"File by file with curl, resumable ({count})", "\n".join(lines))] if lines else []
 
 
 def _portal(address: str) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from portal.catalog.answers import Pair
-from portal.web.filters import metric, number
+from portal.catalog.answers import CheckpointView, Pair, RunDetail
+from portal.web.filters import metric, number, percent
 
 _LEFT, _MIDDLE, _RIGHT = 70, 360, 650
 
@@ -36,6 +36,39 @@ def draw_pair(pair: Pair) -> Markup:
     return Markup('<svg class="axis wide" viewBox="0 0 720 118" role="img" aria-label="{}">{}</svg>').format(
         label, Markup("").join(parts)
     )
+
+
+def draw_position(view: CheckpointView, detail: RunDetail) -> Markup:
+    """A bar of the whole run: its stages, what was read by this checkpoint, and the neighbours' places.
+
+    Empty for a checkpoint without a step. Stretches to any width, so it holds no text.
+    """
+    last = max(detail.summary.last_step or 0, view.step or 0)
+    if view.step is None or not last:
+        return Markup("")
+
+    def x(step: int) -> float:
+        return round(min(step / last, 1.0) * 1000, 2)
+
+    stages = [(s.first_step - 1, s.last_step, s.name) for s in detail.stages] or [(0, last, "the run")]
+    parts = [
+        Markup('<rect x="{}" y="4" width="{}" height="6" class="{}"><title>{}: steps {} to {}</title></rect>').format(
+            x(begin), max(x(end) - x(begin) - (2 if end < last else 0), 1), "stage" if k % 2 == 0 else "stage alt",
+            name, number(begin + 1), number(end),
+        )
+        for k, (begin, end, name) in enumerate(stages)
+    ]  # fmt: skip
+    parts.append(Markup('<rect x="0" y="4" width="{}" height="6" class="tip"/>').format(x(view.step)))
+    for neighbour in (view.previous, view.next):
+        if neighbour is not None:
+            parts.append(
+                Markup('<rect x="{}" y="0" width="2" height="14" class="near"/>').format(x(neighbour.step) - 1)
+            )
+    parts.append(Markup('<rect x="{}" y="0" width="4" height="14" class="here"/>').format(min(x(view.step), 996)))
+    return Markup(
+        '<svg class="axis bar" viewBox="0 0 1000 14" preserveAspectRatio="none" role="img" '
+        'aria-label="Step {} of {}, {} of the run">{}</svg>'
+    ).format(number(view.step), number(last), percent(view.step / last), Markup("").join(parts))
 
 
 def draw_curve(points: Sequence[tuple[int, float]], unit: str = "step") -> Markup:

@@ -49,6 +49,8 @@ _C0 = [
 ]
 """Names, because few fonts have the control pictures of Unicode."""
 _ABSENT = "–"
+_SETTING = 2000
+"""Characters shown of one setting; its config's JSON has them all."""
 
 
 def in_bytes(value: int | None) -> str:
@@ -153,6 +155,27 @@ def duration(seconds: float) -> str:
     )
 
 
+def change(value: float | None) -> str:
+    """A difference with its sign: ``+0.012``."""
+    if value is None:
+        return _ABSENT
+    return ("+" if value > 0 else "") + metric(value)
+
+
+def setting(value: Any) -> Markup:
+    """The value of a setting as it was written; None is one that was not set."""
+    if value is None:
+        return Markup('<span class="faint">not set</span>')
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return Markup("<code>{}</code>").format(visible(text if len(text) <= _SETTING else text[:_SETTING] + "…"))
+
+
+def shares(amounts: dict[str, float]) -> dict[str, float]:
+    """Amounts as fractions of their sum."""
+    whole = sum(amounts.values())
+    return {name: amount / whole if whole else 0.0 for name, amount in amounts.items()}
+
+
 def short_hash(value: str | None) -> str:
     """The first twelve digits of a digest."""
     return value[:12] if value else _ABSENT
@@ -196,4 +219,7 @@ FILTERS = {
     "duration": duration,
     "pretty": pretty,
     "hash": short_hash,
+    "change": change,
+    "setting": setting,
+    "shares": shares,
 }

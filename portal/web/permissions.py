@@ -19,10 +19,12 @@ PERMISSIONS: dict[tuple[str, str], str] = {
         "/api/v1/runs/{org}/{name}/files",
         "/api/v1/runs/{org}/{name}/checkpoints",
         "/api/v1/runs/{org}/{name}/checkpoints/{step}",
+        "/api/v1/runs/{org}/{name}/checkpoints/{step}/tensors",
         "/api/v1/runs/{org}/{name}/chunks",
         "/api/v1/runs/{org}/{name}/chunks/{chunk}",
         "/api/v1/runs/{org}/{name}/steps/{step}",
         "/api/v1/runs/{org}/{name}/steps/{step}/pair",
+        "/api/v1/runs/{org}/{name}/steps/{step}/pair/SHA256SUMS",
         "/api/v1/runs/{org}/{name}/steps/{step}/tokens",
         "/api/v1/runs/{org}/{name}/metrics",
         "/api/v1/runs/{org}/{name}/metrics/data",
@@ -57,3 +59,4 @@ PERMISSIONS: dict[tuple[str, str], str] = {
         "/runs/{org}/{name}/steps/{step}/tokens",
     )
 } | {("HEAD", path): ANYONE for path in ("/files/{sha256}/{name}", "/static/{path:path}", "/api/v1/openapi.json")}
+        "/runs/{org}/{name}/checkpoints/{step}/tensors",

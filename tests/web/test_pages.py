@@ -50,7 +50,7 @@ def counted(engine: Engine) -> Iterator[list[str]]:
         (f"{RUN}?step=99", ["role=\"alert\"", "steps"]),
         (f"{RUN}?series=nope", ["There is no series", "nope"]),
         (f"{RUN}/checkpoints", ["ckpt_004", "float32", "released"]),
-        (f"{RUN}/checkpoints/ckpt_002", ["portal pair lab/small 10", "model.safetensors", "curl -L", "verified"]),
+        (f"{RUN}/checkpoints/ckpt_002", ["portal pair lab/small 10 --data next", "model.safetensors", "curl -fL -C -", "verified"]),
         (f"{RUN}/chunks", ["chunk_0", "1–10"]),
         (f"{RUN}/chunks/chunk_1", ["11 – 20", "Read in steps"]),
         (f"{RUN}/metrics", ["train/loss", "nats", "1 NaN", "csv"]),
@@ -60,9 +60,9 @@ def counted(engine: Engine) -> Iterator[list[str]]:
         (f"{RUN}/lineage", ["trained from scratch"]),
         (f"{RUN}/evaluations", ["no evaluation"]),
         (f"{RUN}/steps/10", ["checkpoint at this step", "Show this step on the timeline"]),
-        (f"{RUN}/steps/10/pair", ["steps 11–15", "what it reads next", "--data next --steps 5"]),
-        (f"{RUN}/steps/10/pair?data=previous", ["steps 6–10", "had just read"]),
-        (f"{RUN}/steps/3/pair?data=batch", ["steps 3–3", "--data batch"]),
+        (f"{RUN}/steps/10/pair", [">11–15<", "what it reads next", "--data next --to"]),
+        (f"{RUN}/steps/10/pair?data=previous", [">6–10<", "had just read", "--data previous --to"]),
+        (f"{RUN}/steps/3/pair?data=batch", ["the batch of step", "--data batch"]),
         (f"{RUN}/steps/3/tokens?row=2", ["Row <span class=\"num\">2</span>", "chunk_0 row", "npy"]),
         ("/api/docs", ["/api/v1/runs/{org}/{name}/steps/{step}/pair", "id=\"errors-step-not-recorded\""]),
     ],
@@ -125,11 +125,12 @@ def test_an_error_for_htmx_is_a_notice(client: TestClient) -> None:
 def test_lanes_and_figure_are_what_the_page_preloads(client: TestClient, small: SmallRun) -> None:
     text = page(client, f"{RUN}?first=5&last=9")
     figure = f"{RUN}/figure?series=train%2Floss&series=lr"
-    assert f'data-figure="{figure.replace("&", "&amp;")}"' in text
-    assert f'href="{figure.replace("&", "&amp;")}&amp;first=5&amp;last=9&amp;buckets=1000"' in text
+    drawn_first = f"{figure}&first=5&last=9&buckets=1000".replace("&", "&amp;")
+    assert f'data-figure="{drawn_first}"' in text
+    assert f'href="{drawn_first}"' in text
     lanes = client.get(f"{RUN}/lanes").json()
     assert lanes["stages"] == [["warmup", 1, 10], ["main", 11, 20]]
-    assert lanes["data"] == [["chunk_0", 1, 10, 0], ["chunk_1", 11, 20, 0]]
+    assert [row[:4] for row in lanes["data"]] == [["chunk_0", 1, 10, 0], ["chunk_1", 11, 20, 0]]
     assert lanes["checkpoints"][1] == [5, "ckpt_001", 4]
     assert [e[:3] for e in lanes["events"]] == [[7, 7, "nan_loss"], [12, 14, "spike"]]
     drawn = client.get(f"{figure}&first=5&last=9&buckets=1000").json()

@@ -3,7 +3,19 @@
 Sizes are bytes, tokens are token ids, ``step`` is the global 1-based optimizer update.
 """
 
-from portal.catalog.answers.checkpoints import CheckpointRef, CheckpointRow, CheckpointView, EvaluationView, Measure
+from portal.catalog.answers.checkpoints import (
+    CheckpointDetail,
+    CheckpointRef,
+    CheckpointRow,
+    CheckpointView,
+    ConfigChange,
+    DataSeen,
+    DerivedRun,
+    EvaluationChange,
+    EvaluationView,
+    Measure,
+    SourceTokens,
+)
 from portal.catalog.answers.data import ChunkRow, ChunkSpanView, ChunkView, DataAtStep, OrderView, TokenBatch, TokenRow
 from portal.catalog.answers.files import FileView
 from portal.catalog.answers.findings import EventView, FindingCounts, FindingView, FoundFinding
@@ -12,16 +24,22 @@ from portal.catalog.answers.paging import Page
 from portal.catalog.answers.runs import ConfigView, Lineage, OrderSpanView, RunDetail, RunSummary, StageView, Timeline
 from portal.catalog.answers.search import SearchAnswer, SearchGroup, SearchHit
 from portal.catalog.answers.steps import Pair, PairChunk, PairData, StepView
+from portal.catalog.answers.tensors import TensorFile, TensorTable, TensorView
 
 __all__ = [
+    "CheckpointDetail",
     "CheckpointRef",
     "CheckpointRow",
     "CheckpointView",
     "ChunkRow",
     "ChunkSpanView",
     "ChunkView",
+    "ConfigChange",
     "ConfigView",
     "DataAtStep",
+    "DataSeen",
+    "DerivedRun",
+    "EvaluationChange",
     "EvaluationView",
     "EventView",
     "FileView",
@@ -45,8 +63,12 @@ __all__ = [
     "SearchHit",
     "SeriesBuckets",
     "SeriesView",
+    "SourceTokens",
     "StageView",
     "StepView",
+    "TensorFile",
+    "TensorTable",
+    "TensorView",
     "Timeline",
     "TokenBatch",
     "TokenRow",

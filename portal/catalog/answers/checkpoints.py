@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +63,22 @@ class CheckpointView:
     previous: CheckpointRef | None
     next: CheckpointRef | None
     findings: list[FindingView]
-    evaluations: list[EvaluationView]
+    evaluations: Sequence[EvaluationView]
+
+
+@dataclass(frozen=True)
+class CheckpointDetail(CheckpointView):
+    """A checkpoint with all that leads to it and from it."""
+
+    evaluations: Sequence[EvaluationChange]
+    seen: DataSeen | None
+    """What it has read; None for a checkpoint without a step."""
+    config_changes: list[ConfigChange]
+    """Settings that differ from those of the checkpoint before."""
+    derived: list[DerivedRun]
+    """Runs that started from it."""
+    namesake: CheckpointRef | None = None
+    """Another checkpoint whose label is this step's number."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +96,61 @@ class EvaluationView:
     version: str | None
     by: str
     source: str
+
+
+@dataclass(frozen=True)
+class EvaluationChange(EvaluationView):
+    """A result beside the one before it of the same task, metric, setting, shots and version."""
+
+    previous_step: int | None = None
+    """The latest step before at which anything was evaluated, where it has the same measure."""
+    previous_value: float | None = None
+    change: float | None = None
+
+
+@dataclass(frozen=True)
+class SourceTokens:
+    """Tokens of one source."""
+
+    source: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class DataSeen:
+    """What a checkpoint has read, from the first step to its own."""
+
+    tokens: int | None
+    chunks: int
+    """Chunks read to their last step."""
+    reading: list[str]
+    """Chunks read in part, up to the first ten."""
+    reading_total: int
+    again: int
+    """Chunks of these that were read more than once."""
+    sources: list[SourceTokens]
+    """By tokens, most first. A chunk read in part counts with its whole mix in proportion."""
+    unattributed: int | None
+    """Tokens of chunks whose source mix is not known; None where tokens are not known either."""
+
+
+@dataclass(frozen=True)
+class ConfigChange:
+    """A setting that is another one from a step on; None stands for not set."""
+
+    key: str
+    before: Any
+    after: Any
+    first_step: int
+
+
+@dataclass(frozen=True)
+class DerivedRun:
+    """A run that started from a checkpoint."""
+
+    run: str
+    kind: str
+    title: str
 
 
 @dataclass(frozen=True)

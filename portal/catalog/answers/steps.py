@@ -76,3 +76,7 @@ class Pair:
     total_bytes: int
     unknown_sizes: int
     """Files whose size is not known and is therefore not in ``total_bytes``."""
+    unhashed: int = 0
+    """Files whose sha256 nobody published: a download of them can be compared with nothing."""
+    parts: list[str] = field(default_factory=list)
+    """Parts of the checkpoint that were asked for; empty means all."""
