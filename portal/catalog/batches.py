@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import orjson
 from sqlalchemy import Engine
 from sqlmodel import Session, col
 
 from portal.catalog.answers import OrderView, TokenBatch, TokenRow
 from portal.catalog.facts import OrderFact, ReleaseFacts
 from portal.catalog.files import FileRow, load_files
+from portal.catalog.opened import Lent, Opened
 from portal.catalog.release import load_facts
 from portal.catalog.shelves import engine_of
 from portal.catalog.steps import order_at
@@ -27,17 +30,17 @@ from portal.manifest.expand import ChunkEntry, FileEntry
 from portal.models import File
 from portal.settings import Settings
 from portal.storage import open_store
-from portal.tokens.decode import Decoder, RowText, open_decoder
+from portal.tokens.decode import Decoder, open_decoder
+from portal.tokens.looks import RowMarks
 from portal.tokens.orders import ReadOrder, RowRef, explain_order, locate_rows, rows_total
 from portal.tokens.readers import ReadableFile, Row, RowFault, RowReader, open_order_file, open_reader
+from portal.tokens.readers.rows import Ids
 
 KEPT_READERS = 256
 KEPT_DECODERS = 8
 MAX_ROWS = 1000
 """Rows of one JSON answer; a whole batch goes out as a file."""
 MAX_TOKENIZER_BYTES = 256 << 20
-
-Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -54,34 +57,11 @@ class BatchRows:
     reads: int
 
 
-class Opened:
-    """What was opened lately (readers, decoders), bounded; closing is left to its last user."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
-        """The one opened before under ``key``, or a new one."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                found: Kept = self._kept[key]
-                return found
-        made = make()
-        with self._lock:
-            self._kept[key] = made
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
-        return made
-
-
 @dataclass(frozen=True)
 class Desktop:
     """Readers and decoders of one database's releases."""
 
-    readers: Opened
+    readers: Lent[RowReader]
     decoders: Opened
 
 
@@ -90,10 +70,18 @@ _desktops_lock = threading.Lock()
 
 
 def read_batch(  # noqa: PLR0913 - the whole question in one call
-    session: Session, settings: Settings, run: str, step: int, first: int = 0, count: int = 20, text: bool = True
+    session: Session,
+    settings: Settings,
+    run: str,
+    step: int,
+    first: int = 0,
+    count: int = 20,
+    text: bool = True,
+    written: bool = False,
 ) -> TokenBatch:
     """Rows ``first .. first+count`` of the batch of ``step``, with their pieces of text when ``text``.
 
+    With ``written`` the ids and pieces of each row are ready JSON (see `token_rows`).
     A row that cannot be read carries its fault; the others are answered. Raises OrderUnknown with the
     reason when rows cannot be named, Unavailable when the bytes are not on this machine.
     """
@@ -103,8 +91,8 @@ def read_batch(  # noqa: PLR0913 - the whole question in one call
             f"Use first >= 0 and count from 0 to {MAX_ROWS}; `format=` gives the whole batch.",
         )
     batch = read_rows(session, settings, run, step, (first, count))
-    decoder = _decoder(session, settings, batch.facts)
-    rows = [_token_row(ref, row, decoder, text) for ref, row in batch.rows]
+    decoder = decoder_of(session, settings, batch.facts)
+    rows = token_rows(batch.rows, decoder, text, written)
     vocabulary = batch.facts.head.model.get("vocabulary") or (decoder.vocabulary if decoder else None)
     return TokenBatch(
         run=run,
@@ -123,7 +111,13 @@ def read_rows(
     session: Session, settings: Settings, run: str, step: int, window: tuple[int, int] | None = None
 ) -> BatchRows:
     """The same rows as stored; ``window`` is (first, count), None the whole batch."""
-    facts = load_facts(session, run)
+    return rows_of(session, settings, load_facts(session, run), step, window)
+
+
+def rows_of(
+    session: Session, settings: Settings, facts: ReleaseFacts, step: int, window: tuple[int, int] | None = None
+) -> BatchRows:
+    """`read_rows` of any release, the current one or an earlier version."""
     order, per_step = _order(facts, step)
     read_order, entries = _open_order(settings, facts, order)
     total = rows_total(order.entry, per_step, facts.chunk_rows, step, entries)
@@ -173,32 +167,40 @@ def _read(
     by_chunk: dict[str, list[int]] = defaultdict(list)
     for k, ref in enumerate(refs):
         by_chunk[ref.chunk].append(k)
-    found: dict[int, Row | RowFault] = {}
-    bytes_read = reads = 0
-    for name, reader in _readers(session, settings, facts, list(by_chunk)):
-        places = by_chunk[name]
-        bytes_before, reads_before = reader.bytes_read, reader.reads
-        found.update(zip(places, reader.read([refs[k].row for k in places]), strict=True))
-        bytes_read += reader.bytes_read - bytes_before
-        reads += reader.reads - reads_before
-    return [(ref, found[k]) for k, ref in enumerate(refs)], bytes_read, reads
-
-
-def _readers(
-    session: Session, settings: Settings, facts: ReleaseFacts, names: list[str]
-) -> Iterator[tuple[str, RowReader]]:
-    absent = next((n for n in names if n not in facts.at_hand), None)
+    absent = next((n for n in by_chunk if n not in facts.at_hand), None)
     if absent is not None:
         raise Unavailable(
             f"The bytes of chunk {absent} are not on this machine; the portal knows where they are but holds no copy.",
             "Download the chunk from its own address (see its page), or publish a local copy.",
             chunk=absent,
         )
-    opened = _desktop(session).readers
-    for name, rows in _data_files(session, facts, names).items():
-        readable = [_readable(row, settings) for row in rows]
-        key = (facts.head.id, name, tuple(_look(f) for f in readable))
-        yield name, opened.get(key, partial(_open_reader, settings, facts, name, readable))
+    found: dict[int, Row | RowFault] = {}
+    bytes_read = reads = 0
+    for name, files in _data_files(session, facts, list(by_chunk)).items():
+        places = by_chunk[name]
+        with _reader(session, settings, facts, name, files) as reader:
+            bytes_before, reads_before = reader.bytes_read, reader.reads
+            rows = reader.read([refs[k].row for k in places])
+            bytes_read += reader.bytes_read - bytes_before
+            reads += reader.reads - reads_before
+        found.update(zip(places, _with_source(rows, facts.chunks[name].row.sources), strict=True))
+    return [(ref, found[k]) for k, ref in enumerate(refs)], bytes_read, reads
+
+
+def _with_source(rows: list[Row | RowFault], sources: Mapping[str, Any]) -> list[Row | RowFault]:
+    """Where a chunk declares one source, rows that do not say theirs come from it."""
+    if len(sources) != 1:
+        return rows
+    (only,) = sources
+    return [row._replace(source=only) if isinstance(row, Row) and row.source is None else row for row in rows]
+
+
+def _reader(
+    session: Session, settings: Settings, facts: ReleaseFacts, name: str, files: list[FileRow]
+) -> AbstractContextManager[RowReader]:
+    readable = [_readable(row, settings) for row in files]
+    key = (facts.head.id, name, tuple(_look(f) for f in readable))
+    return _desktop(session).readers.lend(key, partial(_open_reader, settings, facts, name, readable))
 
 
 def _data_files(session: Session, facts: ReleaseFacts, names: list[str]) -> dict[str, list[FileRow]]:
@@ -253,7 +255,7 @@ def _look(file: ReadableFile) -> tuple[str, int, int]:
     return file.uri, now.st_size, now.st_mtime_ns
 
 
-def _decoder(session: Session, settings: Settings, facts: ReleaseFacts) -> Decoder | None:
+def decoder_of(session: Session, settings: Settings, facts: ReleaseFacts) -> Decoder | None:
     """The run's own tokenizer; None when it is absent or unusable, because ids are an answer too."""
     row = facts.tokenizer
     if row is None or row.local is None or not row.size or row.size > MAX_TOKENIZER_BYTES:
@@ -268,28 +270,54 @@ def _decoder(session: Session, settings: Settings, facts: ReleaseFacts) -> Decod
         return None
 
 
-def _token_row(ref: RowRef, row: Row | RowFault, decoder: Decoder | None, text: bool) -> TokenRow:
-    if isinstance(row, RowFault):
-        told = f"{row.message} {row.remedy}".strip()
-        return TokenRow(ref.position, ref.chunk, ref.row, None, [], None, [], False, row.file, row.offset, 0, told)
-    ids = row.token_ids.astype(np.int64, copy=False)
-    read = decoder.read(ids, text) if decoder else RowText(None, [], [])
+def token_row(ref: RowRef, row: Row | RowFault, decoder: Decoder | None, text: bool) -> TokenRow:
+    """A row as answers show it: its ids, what they say, and where it lies."""
+    return token_rows([(ref, row)], decoder, text)[0]
+
+
+def token_rows(
+    rows: Sequence[tuple[RowRef, Row | RowFault]], decoder: Decoder | None, text: bool = True, written: bool = False
+) -> list[TokenRow]:
+    """Several rows at once. With ``written`` ids and pieces are `orjson.Fragment`: the JSON of the same lists."""
+    ids = [row.token_ids for _, row in rows if isinstance(row, Row)]
+    look = decoder.look(ids) if decoder else None
+    marks = look.marks() if look else [RowMarks([], [])] * len(ids)
+    pieces: Sequence[Any] = [None] * len(ids)
+    if look and text:
+        pieces = [orjson.Fragment(row) for row in look.written()] if written else look.pieces()
+    said = iter(zip(map(_write_ids, ids) if written else (row.tolist() for row in ids), pieces, marks, strict=True))
+    return [
+        _fault_row(ref, row) if isinstance(row, RowFault) else _sound_row(ref, row, look is not None, *next(said))
+        for ref, row in rows
+    ]
+
+
+def _sound_row(ref: RowRef, row: Row, decoded: bool, ids: Any, pieces: Any, marks: RowMarks) -> TokenRow:
     return TokenRow(
         position=ref.position,
         chunk=ref.chunk,
         row=ref.row,
         source=row.source,
-        token_ids=ids.tolist(),
-        pieces=read.pieces,
-        document_starts=read.document_starts,
-        starts_mid_document=bool(decoder and len(ids) and 0 not in read.document_starts),
+        token_ids=ids,
+        pieces=pieces,
+        document_starts=marks.document_starts,
+        starts_mid_document=decoded and len(row.token_ids) > 0 and 0 not in marks.document_starts,
         file=row.file,
         offset=row.offset,
         length=row.length,
-        special=read.specials,
+        special=marks.specials,
     )
+
+
+def _fault_row(ref: RowRef, row: RowFault) -> TokenRow:
+    told = f"{row.message} {row.remedy}".strip()
+    return TokenRow(ref.position, ref.chunk, ref.row, None, [], None, [], False, row.file, row.offset, 0, told)
+
+
+def _write_ids(ids: Ids) -> orjson.Fragment:
+    return orjson.Fragment(orjson.dumps(np.ascontiguousarray(ids), option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 def _desktop(session: Session) -> Desktop:
     with _desktops_lock:
-        return _desktops.setdefault(engine_of(session), Desktop(Opened(KEPT_READERS), Opened(KEPT_DECODERS)))
+        return _desktops.setdefault(engine_of(session), Desktop(Lent(KEPT_READERS), Opened(KEPT_DECODERS)))

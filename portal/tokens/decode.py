@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 import tokenizers
 from tokenizers.decoders import DecodeStream
 
 from portal.errors import DataFault
+from portal.tokens.looks import BEGIN, END, SPECIAL, WHOLE, Look, PieceTable, TokenIds
 from portal.tokens.token_bytes import ByteTable, byte_table
 
 END_OF_DOCUMENT = ("</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "<EOD>", "<eod>", "<|eod|>", "[EOS]")
@@ -27,11 +27,8 @@ BEGIN_OF_DOCUMENT = ("<s>", "<|begin_of_text|>", "<bos>", "[BOS]")
 """Names under which open models end and begin documents; ``tokenizer.json`` does not say which is which."""
 REPLACEMENT = "\ufffd"
 
-WHOLE, SPECIAL, END, BEGIN = 1, 2, 4, 8
 LARGEST_TABLE = 1 << 22
 """Ids beyond it are looked up one by one: a file could claim any id, and a table takes memory for each below it."""
-
-TokenIds = Sequence[int] | npt.NDArray[np.integer[Any]]
 
 
 class RowText(NamedTuple):
@@ -55,33 +52,25 @@ class Decoder:
         self._specials = frozenset(id_ for id_, token in added.items() if token.special)
         self._known = frozenset(names.values())
         self._whole = _whole_pieces(table)
-        # By id, with one more entry for every id beyond: looking up a row is then one step of numpy.
-        self._size = min(self.vocabulary, LARGEST_TABLE)
-        self._texts = np.empty(self._size + 1, dtype=object)
-        self._kinds = np.zeros(self._size + 1, dtype=np.uint8)
+        size = min(self.vocabulary, LARGEST_TABLE)
+        self._looks = PieceTable(
+            size, np.empty(size + 1, dtype=object), np.zeros(size + 1, np.uint8), table, self._complete, self._streamed
+        )
         for id_, text in self._whole.items():
-            self._texts[min(id_, self._size)] = text if id_ < self._size else None
+            self._looks.texts[min(id_, size)] = text if id_ < size else None
         self._mark(self._whole, WHOLE)
         self._mark(self._specials, SPECIAL)
         self._mark([names[name] for name in END_OF_DOCUMENT if name in names], END)
         self._mark([names[name] for name in BEGIN_OF_DOCUMENT if name in names], BEGIN)
 
+    def look(self, rows: Sequence[TokenIds]) -> Look:
+        """Several rows at once, which costs little more than one."""
+        return Look(self._looks, rows)
+
     def read(self, ids: TokenIds, text: bool = True) -> RowText:
         """Everything about one row in one look; without ``text`` its pieces are left out."""
-        numbers = np.asarray(ids, dtype=np.int64)
-        # Negative ids wrap around to huge ones, so that all unknown ids share the last entry.
-        places = np.minimum(numbers.view(np.uint64), np.uint64(self._size))
-        kinds = self._kinds[places]
-        odd = np.flatnonzero(kinds != WHOLE)
-        kinds = kinds[odd]
-        pieces = self._pieces(numbers, places, odd[kinds & WHOLE == 0]) if text else None
-        if not kinds.any():
-            return RowText(pieces, [], [])
-        ends = odd[kinds & END != 0]
-        starts = np.union1d(odd[kinds & BEGIN != 0], ends + 1)
-        # Padding ends many times in a row: the document begins at the first token that is no end.
-        starts = starts[(starts < len(numbers)) & ~np.isin(starts, ends)]
-        return RowText(pieces, starts.tolist(), odd[kinds & SPECIAL != 0].tolist())
+        look = self.look([ids])
+        return RowText(look.pieces()[0] if text else None, *look.marks()[0])
 
     def pieces(self, ids: TokenIds) -> list[str]:
         """One piece of text per id; see the module's notation."""
@@ -94,6 +83,10 @@ class Decoder:
         if self._table is None:
             return str(self._tokenizer.id_to_token(id_))
         return self._whole.get(id_) or "".join(f"<0x{byte:02X}>" for byte in self._table.bytes_of[id_])
+
+    def bytes_of(self, id_: int) -> bytes | None:
+        """The bytes one id stands for; None for an unknown id, and where the tokenizer's decoder does not say."""
+        return self._table.bytes_of.get(id_) if self._table else None
 
     def document_starts(self, ids: TokenIds) -> list[int]:
         """Indexes of the tokens that begin a document: a begin token, or the token after an end token.
@@ -111,47 +104,22 @@ class Decoder:
         return self.read(ids, text=False).specials
 
     def _mark(self, ids: Iterable[int], kind: int) -> None:
-        self._kinds[[id_ for id_ in ids if id_ < self._size]] |= kind
+        self._looks.kinds[[id_ for id_ in ids if id_ < self._looks.size]] |= kind
 
-    def _pieces(
-        self, ids: npt.NDArray[np.int64], places: npt.NDArray[np.uint64], torn: npt.NDArray[np.intp]
-    ) -> list[str]:
-        if self._table is None:
-            return self._streamed(ids.tolist())
-        pieces: list[str] = self._texts[places].tolist()
-        if torn.size:
-            self._complete(pieces, ids, torn, self._table)
-        return self._without_prefix(pieces)
-
-    def _complete(
-        self, pieces: list[str], ids: npt.NDArray[np.int64], torn: npt.NDArray[np.intp], table: ByteTable
-    ) -> None:
-        """Fill in the pieces of tokens that are no whole text. What they share never reaches past a whole one."""
+    def _complete(self, torn: dict[int, int]) -> dict[int, str]:
+        """The pieces of ids that are no whole text, by place. What they share never reaches past a whole one."""
+        pieces: dict[int, str] = {}
         broken: list[bytes] = []
-        for place, following in zip(torn.tolist(), [*torn[1:].tolist(), -1], strict=True):
-            id_ = int(ids[place])
-            raw = table.bytes_of.get(id_)
+        for place, id_ in torn.items():
+            raw = self._table.bytes_of.get(id_) if self._table else None
             if raw is not None:
                 broken.append(raw)
             else:
                 pieces[place] = _unknown(id_)
-            if broken and (following != place + 1 or raw is None):
+            if broken and (place + 1 not in torn or raw is None):
                 end = place + (raw is not None)
-                pieces[end - len(broken) : end] = _from_bytes(broken)
+                pieces.update(zip(range(end - len(broken), end), _from_bytes(broken), strict=True))
                 broken = []
-
-    def _without_prefix(self, pieces: list[str]) -> list[str]:
-        """Drop what the decoder strips from the very start of a text (Llama: one space)."""
-        if self._table is None or not self._table.stripped:
-            return pieces
-        left = self._table.strip_at_most
-        for k, piece in enumerate(pieces):
-            kept = piece
-            while left and kept.startswith(self._table.stripped):
-                kept, left = kept[len(self._table.stripped) :], left - 1
-            pieces[k] = kept
-            if kept or not left:
-                break
         return pieces
 
     def _streamed(self, ids: list[int]) -> list[str]:

@@ -65,7 +65,7 @@ def parse_flag(text: str, parameter: str) -> bool:
 
 def _read(desk: Desk, run: str, step: int, window: tuple[int, int], text: bool) -> bytes:
     with open_session(desk.engine) as session:
-        return as_json(read_batch(session, desk.settings, run, step, *window, text))
+        return as_json(read_batch(session, desk.settings, run, step, *window, text, written=True))
 
 
 def _read_whole(desk: Desk, run: str, step: int, kind: str) -> Iterator[bytes]:

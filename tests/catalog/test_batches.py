@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from sqlalchemy import Engine
 from sqlmodel import Session
 
-from portal.catalog.batches import Opened, read_batch, read_rows
+from portal.catalog.batches import read_batch, read_rows
+from portal.catalog.opened import Lent, Opened
 from portal.database import open_session
 from portal.errors import BadRequest, FileMissing, IntegrityError, OrderUnknown, StepNotRecorded, Unavailable
 from portal.settings import Settings
@@ -124,6 +127,45 @@ def test_a_replaced_file_is_not_read_through_an_old_descriptor(
     assert changed.token_ids != before or changed.fault is not None
 
 
+def test_ready_json_is_the_same_answer(session: Session, settings: Settings, small: SmallRun) -> None:
+    path = small.folder / "chunk_0.jsonl"
+    lines = path.read_bytes().split(b"\n")
+    lines[1] = b"x" * len(lines[1])
+    path.write_bytes(b"\n".join(lines))
+    read_batch(session, settings, small.run, 1)
+    for text in (True, False):
+        plain, written = (read_batch(session, settings, small.run, 1, text=text, written=w) for w in (False, True))
+        assert orjson.dumps(plain) == orjson.dumps(written)
+
+
+@pytest.mark.parametrize(("sources", "source"), [({"web": 1.0}, "web"), ({"web": 0.5, "code": 0.5}, None), ({}, None)])
+def test_rows_come_from_the_only_source_of_their_chunk(
+    engine: Engine, settings: Settings, tmp_path: Path, sources: dict[str, float], source: str | None
+) -> None:
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    (folder / "rows.u16").write_bytes(np.arange(20 * 4 * 16, dtype="<u2").tobytes())
+    chunk = {"name": "c", "files": [{"path": "rows.u16"}], "format": "flat", "dtype": "u16", "rows": 80}
+    order = {"first_step": 1, "last_step": 20, "chunks": ["c"], "kind": "sequential"}
+    data = {"chunks": [chunk | {"sources": sources}], "order": [order]}
+    run = small_run(engine, settings, folder, data=data, model={"vocabulary": 2000})
+    with open_session(engine) as session:
+        assert {r.source for r in read_batch(session, settings, run.run, 3).rows} == {source}
+        assert {getattr(row, "source") for _, row in read_rows(session, settings, run.run, 3).rows} == {source}  # noqa: B009
+
+
+def test_bytes_are_counted_for_the_request_that_read_them(engine: Engine, settings: Settings, small: SmallRun) -> None:
+    def ask(step: int) -> tuple[int, int]:
+        with open_session(engine) as session:
+            batch = read_batch(session, settings, small.run, step)
+        return batch.explain["bytes_read"], batch.explain["reads"]
+
+    alone = {step: ask(step) for step in range(1, 11)}
+    alone = {step: ask(step) for step in alone}
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, list(alone) * 8)) == list(alone.values()) * 8
+
+
 def _data(order: dict[str, Any], **file: Any) -> dict[str, Any]:
     chunk = {"name": "c", "files": [{"path": "chunk_0.jsonl"} | file], "format": "jsonl", "rows": 40}
     return {"chunks": [chunk], "order": [{"first_step": 1, "last_step": 20, "chunks": ["c"]} | order] if order else []}
@@ -198,3 +240,28 @@ def test_what_was_opened_longest_ago_is_let_go() -> None:
     for k in (1, 2, 1, 3, 1, 2):
         assert opened.get(k, lambda k=k: make(k)) == k  # type: ignore[misc]
     assert made == [1, 2, 3, 2]
+
+
+def test_what_is_lent_is_in_one_hand_at_a_time() -> None:
+    made: list[int] = []
+
+    def make() -> int:
+        made.append(len(made))
+        return made[-1]
+
+    lent: Lent[int] = Lent(3)
+    with lent.lend("a", make) as first, lent.lend("a", make) as second, lent.lend("b", make) as third:
+        assert (first, second, third) == (0, 1, 2)
+    with lent.lend("b", make) as again:
+        assert again == 2
+    with lent.lend("a", make) as again:
+        assert again in (0, 1)
+    assert len(made) == 3
+    with pytest.raises(ValueError, match="broken"), lent.lend("a", make) as held:
+        raise ValueError("broken")
+    with lent.lend("a", make) as again:
+        assert again == held
+    with lent.lend("c", make), lent.lend("d", make):
+        pass
+    with lent.lend("b", make) as again:
+        assert again == 5
