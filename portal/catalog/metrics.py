@@ -85,9 +85,10 @@ def series_groups(facts: ReleaseFacts, settings: Settings) -> list[SeriesGroup]:
 
     Without those whose numbers are damaged or gone: whoever asks for one by name is told.
     """
-    root = metrics_root(settings)
-    found = facts.opened.get(str(root))
+    here = str(settings.data)
+    found = facts.opened.get(here)
     if found is None:
+        root = metrics_root(settings)
         groups: dict[int, SeriesGroup] = {}
         for series in facts.series:
             try:
@@ -96,7 +97,7 @@ def series_groups(facts: ReleaseFacts, settings: Settings) -> list[SeriesGroup]:
                 continue
             group = groups.setdefault(id(opened.steps), SeriesGroup(opened.steps, []))
             group.members.append((series.view, opened))
-        found = facts.opened.setdefault(str(root), list(groups.values()))
+        found = facts.opened.setdefault(here, list(groups.values()))
     return found
 
 

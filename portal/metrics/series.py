@@ -91,9 +91,9 @@ class Series:
     def query(self, first: int | None = None, last: int | None = None, buckets: int = 1000) -> Buckets:
         """Points from step ``first`` to ``last`` (both included, None: no bound) in at most ``buckets`` buckets.
 
-        The points themselves when there are no more than ``buckets``. Buckets hold equal numbers of
-        points and begin at the same places whatever the range, so panning does not change them; only
-        the two at the ends are cut to the range. Raises BadRequest for ``buckets`` below 1.
+        The points themselves when there are no more than ``buckets``; otherwise at least half as many buckets
+        as asked for. Buckets hold equal numbers of points and begin at the same places whatever the range, so
+        panning does not change them; only the two at the ends are cut to the range. Raises BadRequest for ``buckets`` below 1.
         """
         if buckets < 1:
             raise BadRequest(f"buckets is {buckets}; at least 1 is needed.", "Ask for buckets=1000, for instance.")

@@ -24,13 +24,18 @@ from portal.web.headers import with_security
 Headers = list[tuple[bytes, bytes]]
 
 KEPT = re.compile(
-    rb"^(/api/v1)?/runs(/[^/]+/[^/]+(/(timeline|lanes|figure|lineage|configs|events|findings|evaluations|metrics/data"
+    rb"^(/api/v1)?/runs(/[^/]+/[^/]+(/(timeline|lanes|figure(\.csv)?|lineage|configs|events|findings|evaluations|metrics/data"
     rb"|(checkpoints|chunks)(/[^/]+)?|metrics|steps/[^/]+/pair))?)?/?$|^/$|^/runs/[^/]+/[^/]+/steps/[^/]+$"
 )
 """Addresses whose answers follow from the catalog alone. Token rows are not among them, as their bytes lie in
 files; nor is a step's JSON, which is made faster than it is worth keeping."""
 
+ONE_OFF = re.compile(rb"/metrics/data$")
+"""Addresses mostly asked for once, as every zoom is another one: kept from the second time on."""
+
 MAX_ANSWER = 4 << 20
+MAX_MET = 4096
+"""Such addresses remembered as having been asked for."""
 MIN_COMPRESSED = 1024
 SERVER_MEMORY_SECONDS = 0.25
 """How long the stamp of a database server is believed; an embedded one is asked every time."""
@@ -71,6 +76,7 @@ class AnswerShelf:
         self.max_bytes = max_bytes
         self.bytes = self.hits = self.misses = 0
         self._kept: OrderedDict[tuple[bytes, ...], KeptAnswer] = OrderedDict()
+        self._met: OrderedDict[int, None] = OrderedDict()
         self._lock = threading.Lock()
 
     def find(self, key: tuple[bytes, ...], stamp: Stamp) -> KeptAnswer | None:
@@ -93,6 +99,15 @@ class AnswerShelf:
             self._kept[key] = answer
             while self.bytes > self.max_bytes and self._kept:
                 self.bytes -= self._kept.popitem(last=False)[1].size
+
+    def met_before(self, key: tuple[bytes, ...]) -> bool:
+        """Whether this was asked for not long ago; from now on it was."""
+        with self._lock:
+            known = hash(key) in self._met
+            self._met[hash(key)] = None
+            if len(self._met) > MAX_MET:
+                self._met.popitem(last=False)
+            return known
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -131,7 +146,8 @@ class KeepAnswers:
             answer = await self._ask(scope, receive, send, stamp)
             if answer is None:
                 return
-            self.shelf.keep(key, answer)
+            if not ONE_OFF.search(key[1]) or self.shelf.met_before(key):
+                self.shelf.keep(key, answer)
         await _send(answer, scope["method"], headers, send)
 
     async def _stamp(self) -> Stamp:

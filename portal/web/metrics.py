@@ -44,7 +44,8 @@ PARAMETERS = [
         ("last", "Last step.", {"type": "integer"}),
         (
             "buckets",
-            "At most so many buckets per series.",
+            "At most so many buckets per series, and at least half as many: where there are more points, buckets hold"
+            " 2 to 8, 16, 32, ... points each and begin at the same places whatever the range.",
             {"type": "integer", "maximum": MAX_BUCKETS, "default": 1000},
         ),
         (

@@ -95,6 +95,15 @@ def test_a_few_points_across_a_block_boundary_fit_in_one_bucket(tmp_path: Path) 
                 assert answer.points == high - low + 1
 
 
+@given(st.integers(1, 5000), st.integers(1, 300), st.integers(0, 4999))
+def test_at_least_half_of_the_buckets_asked_for(
+    tmp_path_factory: pytest.TempPathFactory, high: int, buckets: int, low: int
+) -> None:
+    series = stored(tmp_path_factory.mktemp("half"), np.arange(high), np.arange(float(high)))
+    answer = series.query(low, None, buckets)
+    assert min(buckets, answer.points) / 2 <= len(answer) <= buckets
+
+
 def test_no_buckets_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="at least 1"):
         stored(tmp_path, np.arange(3), np.ones(3)).query(buckets=0)

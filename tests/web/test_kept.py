@@ -49,6 +49,24 @@ def test_the_second_reader_gets_it_compressed(client: TestClient) -> None:
     assert again.status_code == 304
 
 
+def test_a_zoom_is_kept_once_somebody_asked_for_it_twice(app: FastAPI, client: TestClient) -> None:
+    path = f"{RUN}/metrics/data?series=train/loss&first=2"
+    answers = []
+    for kept_answers in (0, 1, 1):
+        answers.append(client.get(path, headers={"Accept-Encoding": "identity"}))
+        assert len(app.state.answers) == kept_answers
+    assert app.state.answers.hits == 1
+    assert len({(a.content, tuple(a.headers.raw)) for a in answers}) == 1
+
+
+def test_what_was_met_longest_ago_is_forgotten() -> None:
+    shelf = AnswerShelf(1000)
+    assert [shelf.met_before((b"a",)), shelf.met_before((b"a",))] == [False, True]
+    for k in range(kept.MAX_MET):
+        shelf.met_before((b"%d" % k,))
+    assert not shelf.met_before((b"a",))
+
+
 def test_publishing_makes_answers_stale(client: TestClient, engine: Engine, settings: Settings) -> None:
     assert client.get("/api/v1/runs").json()["total"] == 1
     many_checkpoints(engine, settings, "lab/other", 2)
