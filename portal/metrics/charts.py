@@ -17,7 +17,7 @@ import numpy.typing as npt
 from portal.metrics import shapes
 from portal.metrics.axes import Axis
 from portal.metrics.buckets import KINDS, Buckets
-from portal.metrics.shapes import COLOURS, DASHES, panel_top
+from portal.metrics.shapes import BODY, COLOURS, DASHES, GAP, HEAD, panel_top
 from portal.metrics.spikes import find_spikes
 
 _INT32 = np.iinfo(np.int32)
@@ -58,7 +58,7 @@ class Window:
 
 
 def draw_panels(panels: Sequence[Panel], window: Window, log: bool = False) -> dict[str, Any]:
-    """A figure of these panels over one x axis: ``{data, layout, panels}``.
+    """A figure of these panels over one x axis: ``{data, layout, panels, sizes}``, sizes in pixels.
 
     ``panels`` says per curve the exact numbers behind every drawn bucket (for the crosshair) and how it was
     aggregated. Curves have the colour of their panel, or where any panel has several, that of their run. With ``log``
@@ -81,7 +81,8 @@ def draw_panels(panels: Sequence[Panel], window: Window, log: bool = False) -> d
             look = {"run": curve.run, "colour": colour, "dash": DASHES[number % len(DASHES)]}
             curves.append(look | _numbers(curve.buckets, log))
         about.append({"name": panel.name, "unit": panel.unit, "top": panel_top(index), "curves": curves})
-    return {"data": data, "layout": layout, "panels": about}
+    sizes = {"head": HEAD, "body": BODY, "gap": GAP}
+    return {"data": data, "layout": layout, "panels": about, "sizes": sizes}
 
 
 def pack(values: npt.ArrayLike) -> dict[str, str]:
@@ -173,6 +174,9 @@ def _numbers(buckets: Buckets, log: bool) -> dict[str, Any]:
     names = ("first_step", "min", "max", "mean", "finite") if buckets.raw else _EXACT
     numbers: dict[str, Any] = {name: pack(getattr(buckets, name)) for name in names}
     numbers["nonfinite"] = pack(buckets.nan + buckets.inf)
+    if buckets.raw:
+        # By index into KINDS, what each of them was.
+        numbers["special"] = buckets.nonfinite_kinds.tolist()
     with np.errstate(invalid="ignore"):
         hidden = int(np.count_nonzero(buckets.min <= 0)) if log else 0
     return numbers | {

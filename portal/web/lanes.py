@@ -13,11 +13,12 @@ SKIPPED, AGAIN = 1, 2
 """Flags of a data span."""
 
 
-def pack_lanes(timeline: Timeline) -> dict[str, list[list[Any]]]:
+def pack_lanes(timeline: Timeline) -> dict[str, list[Any]]:
     """Every lane as short lists in ascending steps.
 
-    ``stages``: name, first, last. ``data``: name, first, last, flags. ``checkpoints``: step, label, flags.
-    ``events``: first, last, kind, note. What has no step is not on an axis and left to the tables.
+    ``stages``: name, first, last. ``data``: name, first, last, flags, number of its mix in ``mixes`` or -1.
+    ``checkpoints``: step, label, flags. ``events``: first, last, kind, note. ``mixes``: shares of ``sources``, by the
+    source's number, largest first. What has no step is not on an axis and left to the tables.
     """
     shown = {c.step for c in timeline.checkpoints if c.step is not None}
     events = [
@@ -40,21 +41,37 @@ def pack_lanes(timeline: Timeline) -> dict[str, list[list[Any]]]:
     ]
     return {
         "stages": [[s.name, s.first_step, s.last_step] for s in timeline.stages],
-        "data": _data(timeline.chunks),
+        **_data(timeline.chunks),
         "checkpoints": sorted(checkpoints, key=lambda c: c[0]),
         "events": sorted(events, key=lambda e: e[0]),
     }
 
 
-def _data(chunks: list[ChunkRow]) -> list[list[Any]]:
-    """Spans in ascending steps; chunks that one order mixes over the same steps share a bar."""
-    spans: dict[tuple[int, int], list[tuple[str, int]]] = defaultdict(list)
+Mix = tuple[tuple[str, float], ...]
+
+
+def _data(chunks: list[ChunkRow]) -> dict[str, list[Any]]:
+    """Spans in ascending steps; chunks that one order mixes over the same steps share a bar, and a mix if it is one."""
+    spans: dict[tuple[int, int], list[tuple[str, int, Mix]]] = defaultdict(list)
     for chunk in chunks:
+        mix = tuple(sorted(chunk.sources.items(), key=lambda share: (-share[1], share[0])))
         for span in chunk.spans:
             flags = SKIPPED * chunk.skipped | AGAIN * (span.repeat > 0)
-            spans[span.first_step, span.last_step].append((chunk.name, flags))
+            spans[span.first_step, span.last_step].append((chunk.name, flags, mix))
+    mixes: dict[Mix, int] = {}
     packed = []
     for (first, last), members in sorted(spans.items()):
-        name = members[0][0] if len(members) == 1 else f"{len(members):,} chunks in one order"
-        packed.append([name, first, last, members[0][1] if len(members) == 1 else 0])
-    return packed
+        alone = len(members) == 1
+        name = members[0][0] if alone else f"{len(members):,} chunks in one order"
+        shared = {mix for _, _, mix in members}
+        mix = shared.pop() if len(shared) == 1 else ()
+        number = mixes.setdefault(mix, len(mixes)) if mix else -1
+        packed.append([name, first, last, members[0][1] if alone else 0, number])
+    totals: dict[str, float] = defaultdict(float)
+    for mix in mixes:
+        for source, share in mix:
+            totals[source] += share
+    sources = sorted(totals, key=lambda source: (-totals[source], source))
+    number_of = {source: k for k, source in enumerate(sources)}
+    shares = [[[number_of[source], share] for source, share in mix] for mix in mixes]
+    return {"data": packed, "mixes": shares, "sources": sources}

@@ -1,72 +1,152 @@
-// The panels: Plotly draws figures the server built; this module fetches them, themes them and reads them at a step.
-import { lastAtMost, measured, unpack, whole } from "./numbers.js";
+// The panels: Plotly draws figures the server built; this module fetches them, lays them out and knows their scale.
+import { Axis, lastAtMost, unpack } from "./numbers.js";
+import { halfLife, pace, smooth } from "./smooth.js";
 
-const BUCKETS = 1000;
+const PATIENCE = 200;
+const KINDS = ["NaN", "+∞", "−∞"];
+const CONFIG = { displayModeBar: false, responsive: true, staticPlot: true };
 
 export class Chart {
-  /** `node` is drawn into, `heads` gets a title row per panel. `onZoom(first, last)` hears every drag. */
-  constructor(node, heads, url, onZoom) {
-    Object.assign(this, { node, heads, url, onZoom, panels: [], margin: null, range: null, asked: 0, kept: new Map() });
-    document.addEventListener("portal:theme", () => this.margin && window.Plotly.relayout(node, this.colours()));
+  /** `node` is drawn into. Every drawing needs a look: `{smooth, hidden, muted}` (a weight, names of panels, of runs). */
+  constructor(node) {
+    Object.assign(this, { node, panels: [], figure: null, axis: null, margin: null, range: null, asked: 0, kept: new Map() });
+    document.addEventListener("portal:theme", () => this.figure && this.draw());
   }
 
   /**
-   * Fetches and draws steps first to last; an answer overtaken by a later request is dropped.
-   * `onScale` hears as soon as the margins and the range are known, before anything is drawn.
+   * Fetches and draws a figure; an answer overtaken by a later request is dropped, and answered with false.
+   * `onScale` hears as soon as margins and range are known, before anything is drawn. Where the answer takes long,
+   * `preview` (a range of x) is shown meanwhile, with the numbers that are there.
    */
-  async show(first, last, onScale) {
+  async show(url, look, onScale, preview = null) {
     this.asked += 1;
     const mine = this.asked;
-    const figure = await this.fetch(first, last);
-    if (mine !== this.asked) return false;
-    this.range = figure.layout.xaxis.range;
-    this.margin = figure.layout.margin;
-    this.panels = figure.panels.map((panel) => readable({ ...panel, ...panel.curves[0] }));
-    this.node.style.minHeight = `${figure.layout.height}px`;
-    this.title();
-    onScale();
-    await drawingLibrary();
-    if (mine !== this.asked) return false;
-    const config = { displayModeBar: false, responsive: true, doubleClick: false, showTips: false };
-    await window.Plotly.react(this.node, figure.data, { ...figure.layout, ...this.nested() }, config);
-    if (!this.listening) this.listen();
-    return true;
+    const waiting = preview && this.figure && setTimeout(() => this.peek(mine, preview, onScale), PATIENCE);
+    try {
+      const figure = await this.load(url);
+      const whole = look.smooth && figure.panels.length ? await this.load(wholeOf(url)) : null;
+      if (mine !== this.asked) return false;
+      this.take(figure, look, whole);
+      onScale();
+      await drawingLibrary();
+      if (mine !== this.asked) return false;
+      await this.draw();
+      return true;
+    } finally {
+      clearTimeout(waiting);
+    }
   }
 
-  async fetch(first, last) {
-    // Appended, not set: the first request must be, to the letter, the one the page preloads.
-    const url = `${this.url}${first === null ? "" : `&first=${first}`}${last === null ? "" : `&last=${last}`}&buckets=${BUCKETS}`;
-    const known = this.kept.get(url);
-    if (known) return JSON.parse(known);
+  /** A figure, from the last 24 asked for or from the server; `kept` lets others keep theirs apart. */
+  async load(url, kept = this.kept) {
+    const known = kept.get(url);
+    if (known) return known;
     const answer = await fetch(url, { credentials: "same-origin" });
     if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail ?? `the server answered ${answer.status}`);
-    // Kept as text: what is drawn is changed by drawing it.
-    const text = await answer.text();
-    this.kept.set(url, text);
-    if (this.kept.size > 24) this.kept.delete(this.kept.keys().next().value);
-    return JSON.parse(text);
+    const figure = readable(await answer.json());
+    kept.set(url, figure);
+    if (kept.size > 24) kept.delete(kept.keys().next().value);
+    return figure;
   }
 
-  listen() {
-    this.listening = true;
-    this.node.on("plotly_relayout", (change) => {
-      const from = change["xaxis.range[0]"] ?? change["xaxis.range"]?.[0];
-      const to = change["xaxis.range[1]"] ?? change["xaxis.range"]?.[1];
-      if (from === undefined || to === undefined) return;
-      this.range = [from, to];
-      this.onZoom(Math.ceil(Math.min(from, to)), Math.floor(Math.max(from, to)));
+  take(figure, look, whole) {
+    Object.assign(this, { figure, look, whole, axis: figure.axis, panels: figure.panels, margin: figure.layout.margin, range: figure.layout.xaxis.range });
+    this.arrange();
+  }
+
+  /** Draws the same numbers another way; `smooth` may need the whole run for its beginning. */
+  async restyle(url, look, onScale) {
+    if (!this.figure) return;
+    const whole = look.smooth ? await this.load(wholeOf(url)) : null;
+    this.take(this.figure, look, whole);
+    onScale();
+    await this.draw();
+  }
+
+  async peek(mine, range, onScale) {
+    if (mine !== this.asked) return;
+    this.range = range;
+    onScale();
+    await this.draw();
+  }
+
+  /** Panels from the top down; one that is folded keeps only its title row. */
+  arrange() {
+    const { head, body, gap } = this.figure.sizes;
+    let top = 0;
+    for (const panel of this.panels) {
+      panel.top = top;
+      panel.folded = this.look.hidden.has(panel.name);
+      top += head + (panel.folded ? 0 : body) + gap;
+    }
+    this.height = Math.max(top - gap, 0);
+    this.node.style.minHeight = `${this.height + this.margin.b}px`;
+  }
+
+  draw() {
+    return window.Plotly.react(this.node, this.traces(), this.layout(), CONFIG);
+  }
+
+  layout() {
+    const { head, body } = this.figure.sizes;
+    const ink = theme();
+    const axis = { gridcolor: ink.grid, linecolor: ink.line, tickcolor: ink.line };
+    const open = this.panels.filter((panel) => !panel.folded);
+    const last = open.at(-1);
+    const given = this.figure.layout;
+    const layout = { ...given, height: this.height + this.margin.b, font: { family: ink.font, size: 11, color: ink.soft } };
+    layout.xaxis = { ...given.xaxis, ...axis, tickangle: 0, nticks: Math.min(Math.max(Math.floor(this.width() / 85), 3), 10), range: [...this.range], anchor: last ? last.axis.replace("axis", "") : "y" };
+    this.panels.forEach((panel) => {
+      delete layout[panel.axis];
+      if (panel.folded) return;
+      const domain = [1 - (panel.top + head + body) / this.height, 1 - (panel.top + head) / this.height];
+      layout[panel.axis] = { ...given[panel.axis], ...axis, domain: domain.map((end) => Math.min(Math.max(end, 0), 1)) };
+    });
+    if (!last) layout.yaxis = { visible: false };
+    return layout;
+  }
+
+  traces() {
+    const { muted, smooth: weight } = this.look;
+    const shown = this.figure.data.filter((trace) => {
+      const panel = this.panels[trace.meta.panel];
+      return !panel.folded && !muted.has(panel.curves[trace.meta.curve].run);
+    });
+    if (!weight) return shown;
+    return shown.flatMap((trace) => {
+      if (trace.meta.role === "band") return [{ ...trace, opacity: 0.55 }];
+      if (trace.meta.role !== "line") return [trace];
+      const bold = { ...trace, mode: "lines", y: this.smoothed(trace.meta), line: { ...trace.line, width: 2 }, meta: { ...trace.meta, role: "smooth" } };
+      return [{ ...trace, opacity: 0.35, line: { ...trace.line, width: 1 } }, bold];
     });
   }
 
+  smoothed({ panel, curve }) {
+    const before = this.whole?.panels.find((one) => one.name === this.panels[panel].name)?.curves[curve];
+    return smooth(this.panels[panel].curves[curve], this.look.smooth, pace(this.figure.end), before);
+  }
+
+  /** In words, what the smoothed lines are. */
+  smoothing() {
+    if (!this.look?.smooth) return "";
+    const steps = halfLife(this.look.smooth, pace(this.figure.end));
+    return `smoothed ${this.look.smooth} (half weight after ${steps >= 10 ? Math.round(steps).toLocaleString("en-US") : steps.toFixed(1)} steps)`;
+  }
+
+  toX(step) {
+    return this.axis ? this.axis.toX(step) : step;
+  }
+
   /** Step under a horizontal position, and the position of a step; pixels from the node's left edge. */
-  stepAt(x) {
+  stepAt(left) {
     const [from, to] = this.range;
-    return from + ((x - this.margin.l) / this.width()) * (to - from);
+    const x = from + ((left - this.margin.l) / this.width()) * (to - from);
+    return this.axis ? this.axis.toStep(x) : x;
   }
 
   xOf(step) {
     const [from, to] = this.range;
-    return this.margin.l + ((step - from) / (to - from)) * this.width();
+    return this.margin.l + ((this.toX(step) - from) / (to - from)) * this.width();
   }
 
   width() {
@@ -74,81 +154,36 @@ export class Chart {
   }
 
   /** The exact step meant by a click: an extreme or a non-finite value close by, else the step under the pointer. */
-  meant(x, y) {
-    const step = Math.round(this.stepAt(x));
+  meant(left, y) {
+    const step = Math.round(this.stepAt(left));
     const panel = this.panels.findLast((one) => y >= one.top);
-    if (!panel) return step;
-    const index = this.bucketAt(panel, step);
+    if (!panel || panel.folded || this.look.muted.has(panel.curves[0].run)) return step;
+    const curve = panel.curves[0];
+    const index = this.bucketAt(curve, step);
     if (index < 0) return step;
+    if (!curve.finite[index]) return curve.first_step[index];
     const axis = this.node._fullLayout[panel.axis];
-    const middle = (panel.max[index] + panel.min[index]) / 2;
-    const value = axis.p2d(y - axis._offset);
+    const middle = (curve.max[index] + curve.min[index]) / 2;
     // One pixel holds many steps: pointing at the upper half of the band means its highest step.
-    return value >= middle ? panel.max_step[index] : panel.min_step[index];
+    return axis.p2d(y - axis._offset) >= middle ? curve.max_step[index] : curve.min_step[index];
   }
 
-  /** Index of the bucket that covers a step or comes next to it, -1 where there is none. */
-  bucketAt(panel, step) {
-    if (!panel.first_step.length) return -1;
-    const at = Math.max(lastAtMost(panel.first_step, step), 0);
-    const next = Math.min(at + 1, panel.first_step.length - 1);
-    const inside = step <= panel.last_step[at];
-    const nearer = inside || step - panel.last_step[at] <= panel.first_step[next] - step ? at : next;
-    return Math.abs(this.xOf(panel.first_step[nearer]) - this.xOf(step)) < 24 || inside ? nearer : -1;
+  /** Index of the bucket of a curve that lies at a step of the run, or comes next to it on the screen; -1 where none does. */
+  bucketAt(curve, step) {
+    if (!curve.first_step.length) return -1;
+    const own = this.stepOf(curve, step);
+    const at = Math.max(lastAtMost(curve.first_step, own), 0);
+    const next = Math.min(at + 1, curve.first_step.length - 1);
+    const inside = own >= curve.first_step[at] && own <= curve.last_step[at];
+    const nearer = inside || own - curve.last_step[at] <= curve.first_step[next] - own ? at : next;
+    const there = curve.axis ? curve.axis.toX(curve.first_step[nearer]) : curve.first_step[nearer];
+    const pixels = (Math.abs(there - this.toX(step)) / (this.range[1] - this.range[0])) * this.width();
+    return inside || pixels < 24 ? nearer : -1;
   }
 
-  /** Shows in every title row what the panel says at a step; `null` brings back how it aggregates. */
-  read(step) {
-    for (const panel of this.panels) panel.said.textContent = step === null ? aggregation(panel) : this.reading(panel, step);
-  }
-
-  reading(panel, step) {
-    const index = this.bucketAt(panel, step);
-    if (index < 0) return "no value here";
-    const odd = panel.nonfinite[index] ? ` · ${whole(panel.nonfinite[index])} not finite` : "";
-    if (!panel.finite[index]) return `step ${whole(panel.first_step[index])} · not finite`;
-    if (panel.raw) return `${measured(panel.mean[index])} at step ${whole(panel.first_step[index])}`;
-    return (
-      `mean ${measured(panel.mean[index])} · min ${measured(panel.min[index])} @ ${whole(panel.min_step[index])}` +
-      ` · max ${measured(panel.max[index])} @ ${whole(panel.max_step[index])}${odd}`
-    );
-  }
-
-  title() {
-    this.heads.replaceChildren(
-      ...this.panels.map((panel, index) => {
-        panel.axis = index ? `yaxis${index + 1}` : "yaxis";
-        const row = document.createElement("div");
-        row.style.top = `${panel.top + 4}px`;
-        const dot = Object.assign(document.createElement("span"), { className: "dot" });
-        dot.style.background = panel.colour;
-        const name = Object.assign(document.createElement("b"), { textContent: panel.name });
-        const unit = Object.assign(document.createElement("span"), { className: "faint", textContent: panel.unit });
-        panel.said = Object.assign(document.createElement("span"), { className: "is", textContent: aggregation(panel) });
-        row.append(dot, name, unit, panel.said);
-        return row;
-      }),
-    );
-  }
-
-  /** Theme colours as nested layout (for react) … */
-  nested() {
-    const ink = theme();
-    const layout = { font: { family: ink.font, size: 11, color: ink.soft } };
-    const axes = ["xaxis", ...this.panels.map((_, index) => (index ? `yaxis${index + 1}` : "yaxis"))];
-    return { ...layout, template: { layout: Object.fromEntries(axes.map((axis) => [axis, { gridcolor: ink.grid, linecolor: ink.line, tickcolor: ink.line }])) } };
-  }
-
-  /** … and as paths (for relayout). */
-  colours() {
-    const ink = theme();
-    const paths = { "font.color": ink.soft };
-    for (const axis of ["xaxis", ...this.panels.map((panel) => panel.axis)]) {
-      paths[`${axis}.gridcolor`] = ink.grid;
-      paths[`${axis}.linecolor`] = ink.line;
-      paths[`${axis}.tickcolor`] = ink.line;
-    }
-    return paths;
+  /** The step of another run that lies at the same x as this step of the run itself. */
+  stepOf(curve, step) {
+    return curve.axis ? curve.axis.toStep(this.toX(step)) : step;
   }
 }
 
@@ -162,26 +197,35 @@ function drawingLibrary() {
   });
 }
 
-function theme() {
+export function theme() {
   const style = getComputedStyle(document.documentElement);
   const read = (name) => style.getPropertyValue(name).trim();
-  return { soft: read("--soft"), grid: read("--grid"), line: read("--strong-line"), font: read("--font") };
+  return { text: read("--text"), soft: read("--soft"), grid: read("--grid"), line: read("--strong-line"), font: read("--font"), card: read("--card") };
 }
 
-function readable(panel) {
-  const arrays = Object.fromEntries(Object.entries(panel).filter(([, value]) => value?.bdata !== undefined).map(([name, value]) => [name, unpack(value)]));
-  const own = { ...panel, ...arrays };
-  // Raw answers carry each point once: it is its own bucket.
-  if (panel.raw) Object.assign(own, { last_step: own.first_step, min_step: own.first_step, max_step: own.first_step });
-  return own;
+/** The same figure over the whole run. */
+function wholeOf(url) {
+  const place = new URL(url, location.href);
+  for (const key of ["first", "last"]) place.searchParams.delete(key);
+  return `${place.pathname}${place.search}`;
 }
 
-function aggregation(panel) {
-  const parts = [`${whole(panel.points)} points`];
-  parts.push(panel.raw ? "every point drawn" : `${whole(panel.buckets)} buckets · min–max shown`);
-  if (panel.nan) parts.push(`${whole(panel.nan)} NaN`);
-  if (panel.inf) parts.push(`${whole(panel.inf)} infinite`);
-  if (panel.spikes) parts.push(`${whole(panel.spikes)} ${panel.spikes === 1 ? "spike" : "spikes"} marked`);
-  if (panel.hidden) parts.push(`${whole(panel.hidden)} ≤ 0 cannot be drawn on a log axis`);
-  return parts.join(" · ");
+/** Arrays unpacked once: what is drawn, and what the crosshair reads. */
+function readable(figure) {
+  const axes = new Map(Object.entries(figure.axes ?? {}).map(([run, axis]) => [run, new Axis(axis)]));
+  for (const trace of figure.data) for (const key of ["x", "y"]) trace[key] = unpack(trace[key]);
+  figure.panels.forEach((panel, index) => {
+    panel.axis = index ? `yaxis${index + 1}` : "yaxis";
+    for (const curve of panel.curves) {
+      for (const [name, value] of Object.entries(curve)) if (value?.bdata !== undefined) curve[name] = unpack(value);
+      // Raw answers carry each point once: it is its own bucket.
+      if (curve.raw) Object.assign(curve, { last_step: curve.first_step, min_step: curve.first_step, max_step: curve.first_step });
+      const special = curve.special?.values();
+      curve.kinds = Array.from(curve.nonfinite, (odd) => (odd && special ? KINDS[special.next().value] : null));
+      curve.axis = axes.get(curve.run) ?? null;
+    }
+  });
+  // The first curve of every panel is the run's own.
+  figure.axis = figure.panels[0]?.curves[0].axis ?? null;
+  return figure;
 }

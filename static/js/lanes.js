@@ -17,10 +17,11 @@ export class Lanes {
   }
 
   /** Redraws for a chart's range; marks that fall on one pixel become one that says how many. */
-  draw(scale) {
+  draw(scale, kind = "step") {
     // Before the first layout there is no width to draw on; the resize that follows draws.
     if (scale.width <= 0) return;
     this.scale = scale;
+    this.kind = kind;
     this.marks = [];
     const names = ["stages", "data", "checkpoints", "events"].filter((name) => this.lanes[name].length);
     const svg = make("svg", { height: names.length * HEIGHT + PAD, role: "img", "aria-label": this.summary() });
@@ -51,19 +52,66 @@ export class Lanes {
   }
 
   data(lane, y) {
+    const { left, width, from, to } = this.scale;
+    const seen = this.lanes.data.filter(([, first, last]) => last >= from && first <= to);
+    const mixed = this.lanes.mixes.length > 1;
     let until = -1;
     let drawn = 0;
-    for (const [name, first, last, flags] of this.lanes.data) {
+    for (const [name, first, last, flags, mix] of seen) {
       const end = this.scale.x(last + 1);
       // Bars thinner than a pixel would only repaint each other.
       if (end <= until && !flags) continue;
-      const kind = flags & 1 ? "bar skipped" : flags & 2 ? "bar again" : drawn % 2 ? "bar alt" : "bar";
-      const said = `${name}${flags & 1 ? " (skipped)" : flags & 2 ? " (read again)" : ""}`;
-      this.bar(lane, y, [first, last], kind, name, `data ${said}`);
+      const kind = flags & 1 ? "bar skipped" : drawn % 2 ? "bar alt" : "bar";
+      if (mixed && mix >= 0 && !(flags & 1)) this.mixture(lane, y, first, last, mix);
+      else this.bar(lane, y, [first, last], kind, name, `data ${name}`);
+      if (flags & 2) this.again(lane, y, first, last);
       until = Math.max(until, end - 0.5);
       drawn += 1;
     }
-    for (const [name, first, last, flags] of this.lanes.data) this.mark(y, this.scale.x(first), this.scale.x(last + 1), null, `${name} · steps ${whole(first)}–${whole(last)}${flags & 1 ? " · skipped" : ""}`);
+    for (const [name, first, last, flags, mix] of seen) {
+      const state = `${flags & 1 ? " · skipped" : ""}${flags & 2 ? " · read again" : ""}`;
+      const from1 = Math.max(this.scale.x(first), left);
+      this.mark(y, from1, Math.min(this.scale.x(last + 1), left + width), null, `${name} · steps ${whole(first)}–${whole(last)}${state}${this.shares(mix)}`);
+    }
+  }
+
+  /** A bar in the colours of its sources, their shares as heights. */
+  mixture(lane, y, first, last, mix) {
+    const from = Math.max(this.scale.x(first), this.scale.left - 8);
+    const to = Math.min(this.scale.x(last + 1), this.scale.left + this.scale.width + 8);
+    const width = Math.max(to - from - (to - from > 4 ? 1 : 0), 1);
+    const parts = this.lanes.mixes[mix];
+    const total = parts.reduce((sum, [, share]) => sum + share, 0) || 1;
+    let top = y - 6;
+    for (const [source, share] of parts) {
+      const height = (share / total) * 12;
+      if (height < 0.4) continue;
+      lane.append(make("rect", { x: from, y: top, width, height, class: source < 8 ? `m${source}` : "bar alt" }));
+      top += height;
+    }
+  }
+
+  /** A rule under what is read again. */
+  again(lane, y, first, last) {
+    const from = Math.max(this.scale.x(first), this.scale.left - 8);
+    const width = Math.max(Math.min(this.scale.x(last + 1), this.scale.left + this.scale.width + 8) - from, 1.5);
+    lane.append(make("rect", { x: from, y: y + 7, width, height: 2.5, class: "bar again" }));
+  }
+
+  shares(mix) {
+    if (mix < 0) return "";
+    const parts = this.lanes.mixes[mix];
+    const total = parts.reduce((sum, [, share]) => sum + share, 0) || 1;
+    const shown = parts.slice(0, 4).map(([source, share]) => `${this.lanes.sources[source].slice(0, 40)} ${Math.round((share / total) * 100)} %`);
+    return ` · ${shown.join(", ")}${parts.length > 4 ? ` and ${parts.length - 4} more` : ""}`;
+  }
+
+  /** What an x axis calls the place of a step: the chunk being read, the checkpoint last passed. */
+  nameAt(kind, step) {
+    if (kind === "chunk") return this.lanes.data.findLast(([, first, last]) => first <= step && step <= last)?.[0] ?? "";
+    const passed = this.lanes.checkpoints.findLast(([at, , flags]) => at <= step && !(flags & 1));
+    if (!passed) return "before the first checkpoint";
+    return passed[0] === step ? passed[1] : `${passed[1]} + ${whole(step - passed[0])}`;
   }
 
   bar(lane, y, [first, last], kind, name, said) {
@@ -92,7 +140,8 @@ export class Lanes {
       const square = flags & 4 && size > 2;
       lane.append(square ? make("rect", { x: x - size, y: y - size, width: size * 2, height: size * 2, class: kind }) : make("circle", { cx: x, cy: y, r: size, class: kind }));
       const more = group.length > 1 ? ` and ${group.length - 1} more` : "";
-      const state = group[0][2] & 1 ? " · missing" : group[0][2] & 2 ? " · has a finding" : "";
+      const [, , flag] = group[0];
+      const state = `${flag & 1 ? " · missing" : ""}${flag & 2 ? " · has a finding" : ""}${flag & 4 ? " · with optimizer" : ""}`;
       this.mark(y, x - 4, x + 4, group[0][0], `${group[0][1]} · step ${whole(group[0][0])}${state}${more}`);
     });
   }

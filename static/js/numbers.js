@@ -32,3 +32,27 @@ export function lastAtMost(array, value) {
   }
   return low - 1;
 }
+
+/** A count the way people say it: 601.3 B. */
+export function short(value) {
+  const units = [["T", 1e12], ["B", 1e9], ["M", 1e6], ["k", 1e3]];
+  const [name, size] = units.find(([, one]) => Math.abs(value) >= one) ?? ["", 1];
+  return `${(value / size).toLocaleString("en-US", { maximumFractionDigits: 1 })}${name && ` ${name}`}`;
+}
+
+/** Steps against what another x axis counts: straight lines between known places, the outermost going on. */
+export class Axis {
+  constructor({ steps, at }) {
+    Object.assign(this, { steps: unpack(steps), at: unpack(at) });
+  }
+
+  toX = (step) => along(step, this.steps, this.at);
+
+  toStep = (count) => along(count, this.at, this.steps);
+}
+
+function along(value, known, there) {
+  const left = Math.min(Math.max(lastAtMost(known, value), 0), known.length - 2);
+  const run = known[left + 1] - known[left];
+  return there[left] + (run ? ((value - known[left]) * (there[left + 1] - there[left])) / run : 0);
+}

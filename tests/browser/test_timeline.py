@@ -119,7 +119,7 @@ def test_the_crosshair_reads_every_panel(look: Watched) -> None:
 def test_choosing_series_draws_them(look: Watched) -> None:
     page = ready(look)
     page.get_by_text("Series", exact=False).first.click()
-    page.get_by_label("Find").fill("temp")
+    page.get_by_role("searchbox", name="Find").fill("temp")
     assert not page.locator("label[data-name='train/loss']").is_visible()
     page.locator("label[data-name='system/temperature']").click()
     page.get_by_role("button", name="Show these").click()

@@ -80,7 +80,7 @@ def test_lanes_tell_missing_repeated_and_found(engine: Engine, settings: Setting
     with open_session(engine) as session:
         lanes = pack_lanes(get_timeline(session, "lab/run"))
     assert lanes["checkpoints"] == [[50, "half", FINDING], [100, "step 100", MISSING]]
-    assert lanes["data"] == [["a", 1, 50, 0], ["a", 51, 100, AGAIN]]
+    assert lanes["data"] == [["a", 1, 50, 0, -1], ["a", 51, 100, AGAIN, -1]]
     assert lanes["events"] == [[70, 70, "finding", "a gap"]]
 
 
