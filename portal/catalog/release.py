@@ -28,7 +28,7 @@ from portal.catalog.files import FileRow, load_files
 from portal.catalog.paging import check_text
 from portal.catalog.revisions import clock_of, read_stamp
 from portal.catalog.shelves import engine_of, shelf_of
-from portal.errors import RunNotFound
+from portal.errors import NotFound, RunNotFound
 from portal.manifest.expand import FileEntry, OrderEntry, StageEntry
 from portal.models import (
     Checkpoint,
@@ -50,24 +50,26 @@ from portal.tokens.orders import explain_order
 CLOSE_MATCHES = 5
 
 
-def load_facts(session: Session, run: str) -> ReleaseFacts:
-    """The facts of the current release of ``org/name``.
+def load_facts(session: Session, run: str, version: int | None = None) -> ReleaseFacts:
+    """The facts of the current release of ``org/name``, or of an earlier ``version`` of it.
 
-    No query when they are at hand and the catalog has not changed. RunNotFound names close matches.
+    No query when they are at hand and the catalog has not changed. RunNotFound names close matches,
+    NotFound the versions there are.
     """
     engine = engine_of(session)
     shelf = shelf_of(engine)
-    facts = shelf.find(run, clock_of(engine).stamp(session))
+    key = run if version is None else f"{run}@{version}"
+    facts = shelf.find(key, clock_of(engine).stamp(session))
     if facts is None:
         # Kept under what this session sees, which may be older than what is committed by now.
         stamp = read_stamp(session)
-        facts = _read(session, run)
-        shelf.keep(run, stamp, facts)
+        facts = _read(session, run, version)
+        shelf.keep(key, stamp, facts)
     return facts
 
 
-def _read(session: Session, run: str) -> ReleaseFacts:
-    head = _head(session, run)
+def _read(session: Session, run: str, version: int | None) -> ReleaseFacts:
+    head = _head(session, run, version)
     findings = [finding_view(f) for f in _rows(session, Finding, head.id, Finding.step)]
     orders = {o.id: _order(o) for o in _rows(session, DataOrder, head.id, DataOrder.first_step)}
     chunks = _rows(session, Chunk, head.id, Chunk.position)
@@ -116,18 +118,29 @@ def _assemble(facts: ReleaseFacts) -> ReleaseFacts:
     return facts
 
 
-def _head(session: Session, run: str) -> ReleaseHead:
+def _head(session: Session, run: str, version: int | None) -> ReleaseHead:
     org, _, name = check_text(run, "run").partition("/")
     statement = (
         select(Release)
-        .join(Run, (col(Release.run_id) == col(Run.id)) & (col(Release.version) == col(Run.version)))
+        .join(Run, col(Release.run_id) == col(Run.id))
         .where(Run.org == org, Run.name == name)
+        .where(col(Release.version) == (col(Run.version) if version is None else version))
         .options(defer(Release.manifest))  # type: ignore[arg-type]
     )
     release = session.exec(statement).first()
     if release is None:
-        raise _unknown(session, run)
+        raise _unknown(session, run) if version is None else _no_version(session, run, version)
     return ReleaseHead(**{name: getattr(release, name) for name in ReleaseHead.__dataclass_fields__})
+
+
+def _no_version(session: Session, run: str, version: int) -> NotFound:
+    current = _head(session, run, None).version
+    return NotFound(
+        f"{run} has no version {version}; the current one is {current}.",
+        f"Ask for version {current}, or leave the version out.",
+        nearest=[current],
+        replaces="v",
+    )
 
 
 def _unknown(session: Session, run: str) -> RunNotFound:

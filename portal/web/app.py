@@ -22,6 +22,7 @@ from portal.web import (
     health,
     inspector,
     metrics,
+    moments,
     pairs,
     problems,
     runs,
@@ -72,7 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(noun.api)
         app.include_router(noun.pages)
     loose = (tokens.api, inspector.pages, figures.pages, files.router, digests.router, health.router, docs.router)
-    for router in (*loose, assets.router):
+    for router in (*loose, moments.api, moments.pages, assets.router):
         app.include_router(router)
     problems.install(app)
     # The last one added is met first: kept answers need no framework, and carry their headers themselves.

@@ -1,46 +1,78 @@
-"""The token inspector: a screenful of the batch's rows, and the tokens of one of them."""
+"""The token inspector: a screenful of the batch's rows, and the tokens of one of them, part by part."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
+from sqlmodel import Session
 from starlette.responses import Response
 
-from portal.catalog.batches import read_batch
+from portal.catalog.answers.inspected import Inspection
+from portal.catalog.inspected import LINES, Asked, inspect_batch
+from portal.catalog.moments import check_span
 from portal.catalog.runs import get_run
-from portal.errors import NotFound
+from portal.errors import DataFault, FileMissing, IntegrityError, OrderUnknown, PortalError, Unavailable
 from portal.web.deps import Config, Db, RunName, Step
+from portal.web.moments import parse_span
 from portal.web.render import render, wanted_block
-from portal.web.token_spans import draw_tokens
+from portal.web.token_spans import PART, draw_tokens, parts_of
 
 pages = APIRouter(include_in_schema=False)
 
-ROWS = 20
-"""Rows in the inspector's list at once."""
+SHOWN = {"text": "Text", "ids": "Text and ids", "onlyids": "Ids"}
+UNREADABLE = (OrderUnknown, Unavailable, IntegrityError, DataFault, FileMissing)
+"""What keeps a whole batch from being read while everything else about its step is known."""
 
 
 @pages.get("/runs/{org}/{name}/steps/{step}/tokens")
-def show_tokens(
-    request: Request, db: Db, settings: Config, run: RunName, step: Step, row: Annotated[int, Query(ge=0, le=2**53)] = 0
+def show_tokens(  # noqa: PLR0913 - FastAPI reads the query from the signature
+    request: Request,
+    db: Db,
+    settings: Config,
+    run: RunName,
+    step: Step,
+    row: Annotated[int | None, Query(ge=0, le=2**53)] = None,
+    t: Annotated[str | None, Query(description="Tokens that are chosen, `5-17`.")] = None,
+    part: Annotated[int, Query(alias="from", ge=0, le=2**53)] = 0,
+    source: Annotated[str | None, Query(max_length=1000)] = None,
+    show: str = "text",
 ) -> Response:
-    """The token inspector: a screenful of the batch's rows, and the tokens of one of them."""
-    alone = wanted_block(request) == "row"
-    first, count = (row, 1) if alone else (row - row % ROWS, ROWS)
-    batch = read_batch(db, settings, run, step, first, count)
-    chosen = next((r for r in batch.rows if r.position == row), None)
-    if chosen is None:
-        raise NotFound(
-            f"The batch of step {step} has {batch.rows_total:,} rows, counted from 0: there is no row {row}.",
-            "Choose one of the rows it has.",
-            nearest=[max(batch.rows_total - 1, 0)],
-        )
+    """The inspector; for htmx one row of it, or one part of a row."""
+    asked = Asked(run, step, row, source or None, wanted_block(request) in ("part", "row"))
+    try:
+        batch = inspect_batch(db, settings, asked)
+    except UNREADABLE as error:
+        if wanted_block(request) is not None:
+            raise
+        return _unreadable(request, db, asked, error)
+    span = parse_span(t) if t else None
+    if span is not None and not batch.chosen.fault:
+        check_span(span, len(batch.chosen.token_ids))
     detail = get_run(db, run)
     context = {
         "batch": batch,
-        "chosen": chosen,
-        "drawn": draw_tokens(chosen),
-        "page_rows": ROWS,
-        "shifted": detail.sequence_length is not None and len(chosen.token_ids) == detail.sequence_length + 1,
+        "chosen": batch.chosen,
+        "span": span,
+        "source": source or "",
+        "show": show if show in SHOWN else "text",
+        "shown": SHOWN,
+        "page_rows": LINES,
+        "version": detail.summary.version,
+        **_drawn(batch, span[0] if span and not part else part),
     }
     return render(request, "tokens/tokens.html", {"detail": detail, "tab": "Timeline", **context})
+
+
+def _drawn(batch: Inspection, token: int) -> dict[str, Any]:
+    """The parts of the row, and the one that holds ``token``, drawn."""
+    row = batch.chosen
+    parts = parts_of(len(row.token_ids))
+    first, end = parts[min(token // PART, len(parts) - 1)]
+    return {"parts": parts, "drawn_from": first, "drawn": draw_tokens(row, batch.token_bytes, first, end)}
+
+
+def _unreadable(request: Request, db: Session, asked: Asked, error: PortalError) -> Response:
+    """Why the batch cannot be shown, with what can be done instead."""
+    context = {"detail": get_run(db, asked.run), "tab": "Timeline", "step": asked.step, "error": error}
+    return render(request, "tokens/unreadable.html", context, error.status)

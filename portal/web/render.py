@@ -7,6 +7,7 @@ from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -17,9 +18,10 @@ from portal import __version__
 from portal.errors import PortalError
 from portal.web.api_page import inline, paragraphs
 from portal.web.assets import load_assets
+from portal.web.cards import card, own_address
 from portal.web.filters import FILTERS
 from portal.web.timeline import foremost
-from portal.web.token_spans import first_words
+from portal.web.token_spans import span_text
 
 _REPLACEABLE = re.compile(
     r"^(?P<before>/runs/[^/]+/[^/]+/(steps|checkpoints|chunks)/)[^/]+(?P<after>(/tokens|/pair)?)$|^(?P<run>/runs/)[^/]+/[^/]+"
@@ -49,7 +51,7 @@ def render_error(request: Request, error: PortalError) -> HTMLResponse:
         "error": error,
         "phrase": phrase,
         "nearest": _nearest(error),
-        "beside": _beside(request.url.path),
+        "beside": _beside(request, error),
         "run": _run(request.url.path),
     }
     environment = load_environment()
@@ -85,16 +87,26 @@ def load_environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters.update(FILTERS, words=first_words, foremost=foremost, paragraphs=paragraphs, inline=inline)
+    environment.filters.update(FILTERS, span_text=span_text, foremost=foremost, paragraphs=paragraphs, inline=inline)
     assets = load_assets()
     environment.globals.update(asset=assets.url, integrity=assets.integrity, version=__version__)
+    environment.globals.update(card=card, own_address=own_address)
     # A block rendered alone does not see the imports at the top of its template, so macros are global.
     environment.globals["ui"] = environment.get_template("parts.html").module
     return environment
 
 
-def _beside(path: str) -> tuple[str, str] | None:
+def _beside(request: Request, error: PortalError) -> tuple[str, str] | None:
     """What stands before and after the part of an address that ``nearest`` could replace."""
+    path, part = request.url.path, str(error.extra.get("replaces", ""))
+    if part in request.query_params:
+        others = [(name, value) for name, value in request.query_params.items() if name not in (part, "t")]
+        return f"{path}?{urlencode([*others, (part, '')])}", ""
+    pieces = path.split("/")
+    if pieces[1] == "r":
+        # /r/org/name/s/STEP/row/ROW/t/SPAN: what follows the part is left out, because it belonged to another.
+        at = {"row": 7, "t": 9}.get(part, 5) if len(pieces) > 5 else 2
+        return "/".join(pieces[:at]) + "/", ""
     found = _REPLACEABLE.match(path)
     if found is None:
         return None

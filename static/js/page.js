@@ -22,7 +22,8 @@ function dress(root) {
 
 async function copy(button) {
   const from = button.dataset.copyFrom ? document.getElementById(button.dataset.copyFrom) : null;
-  const text = button.dataset.copy === "url" ? location.href : (button.dataset.copy ?? from?.textContent ?? "");
+  const link = button.dataset.copyLink;
+  const text = link ? new URL(link, location.href).href : button.dataset.copy === "url" ? location.href : (button.dataset.copy ?? from?.textContent ?? "");
   try {
     await navigator.clipboard.writeText(text);
     button.classList.add("done");
@@ -42,7 +43,7 @@ export function say(text) {
 }
 
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("button.copy, button[data-copy]");
+  const button = event.target.closest("button.copy, button[data-copy], button[data-copy-link]");
   if (button) copy(button);
 });
 
