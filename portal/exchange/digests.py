@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from portal.catalog.published import KnownFile
 from portal.catalog.recorded import RecordedFile
-from portal.errors import Fault, PortalError
+from portal.errors import Fault, PortalError, TooLarge
 from portal.exchange.discover import Discovery
 from portal.exchange.journal import Journal
 from portal.exchange.places import FoundFile
@@ -87,9 +88,9 @@ def hash_waiting(
         if chunk.format == "jsonl" and not f.path.endswith((".gz", ".zst"))
     }
     jobs = [
-        HashJob(uri, f.local, f.size or 0, (lines[uri],) if uri in lines else ())
+        HashJob(uri, path, f.size or 0, (lines[uri],) if uri in lines else ())
         for uri, f in waiting.items()
-        if f.local
+        if (path := f.local)
     ]
     if to.progress and jobs:
         to.progress.begin(f"Hashing {len(jobs):,} files", sum(job.size for job in jobs))
@@ -104,7 +105,9 @@ def hash_waiting(
             digested.faults.append(Fault(file.where, what, "Publish when nothing writes to it any more."))
             continue
         if job.key in lines:
-            save_index(index_path(to.indexes, digest.sha256), lines[job.key].finish())
+            with suppress(TooLarge):
+                # The scan says so of the chunk; the rest of the run is published all the same.
+                save_index(index_path(to.indexes, digest.sha256), lines[job.key].finish())
         # The index comes first: a file in the journal is never read again.
         journal.add(job.key, digest)
         digested.sha256[job.key] = digest.sha256

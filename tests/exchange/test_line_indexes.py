@@ -138,3 +138,14 @@ def test_an_index_that_was_removed_is_made_again_by_its_reader(
         read_batch(session, settings, "lab/small", 20)
     assert [row.fault for row in batch.rows] == [None] * 4
     assert set(tree(indexes_of(settings))) == set(made)
+
+
+def test_a_chunk_of_empty_lines_stops_no_publication(
+    tmp_path: Path, settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portal.tokens.readers.lines.FINE_LINES", 1000)
+    release = packed_release(tmp_path / "release", "")
+    (release / "data" / "part_1.jsonl").write_bytes(b"\n" * 5000)
+    report = publish(release, settings, engine)
+    assert report.state == "published"
+    assert any("part_1.jsonl has more than 1,000 lines" in f.message for f in report.findings)

@@ -130,6 +130,24 @@ def test_a_line_beyond_the_limit_is_not_read(tmp_path: Path) -> None:
     assert [row.token_ids.tolist() for row in (found[0], found[2]) if isinstance(row, Row)] == ROWS[:2]
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.jsonl.zst"])
+def test_a_text_of_empty_lines_is_refused_before_its_index_fills_the_memory(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portal.tokens.readers.lines.FINE_LINES", 1000)
+    packed = {".gz": gzip.compress, ".zst": zstandard.compress}.get(Path(name).suffix, bytes)
+    with pytest.raises(TooLarge, match=rf"{name} has more than 1,000 lines of under 8 bytes"):
+        opened(tmp_path, packed(b"\n" * 5000), name)
+    assert [p for p in (tmp_path / "indexes").rglob("*") if p.is_file()] == []
+    assert opened(tmp_path, packed(lines(ROWS) * 500), name).rows == 5500
+
+
+def test_a_line_of_a_hundred_thousand_brackets_is_a_fault(tmp_path: Path) -> None:
+    reader = opened(tmp_path, b"[" * 100_000 + b"\n" + lines(ROWS[:1]))
+    assert "not JSON" in faults(reader)[0]
+    assert isinstance(reader.read([1])[0], Row)
+
+
 class TestIndex:
     """Line starts are found once and stored."""
 

@@ -153,6 +153,22 @@ def test_a_file_that_is_no_index(tmp_path: Path, index: bytes, said: str) -> Non
         opened(tmp_path, [bytes(4)], index)
 
 
+@pytest.mark.parametrize("rows", [[0, 1, 2], [2, 0], [1]])
+def test_a_row_beyond_the_limit_is_not_read(tmp_path: Path, rows: list[int]) -> None:
+    """A damaged size would otherwise cost up to 16 GB of memory for one row."""
+    data = raw([[1, 2], [3] * 5000, [4, 5]], "<u2")
+    paths = [tmp_path / "rows.idx", tmp_path / "0.bin"]
+    paths[0].write_bytes(megatron_index([2, 5000, 2], 2, 8))
+    paths[1].write_bytes(data)
+    reader = open_reader(entry("megatron", paths, None), files_of(paths), tmp_path, max_line_bytes=1000)
+    before = reader.bytes_read
+    found = dict(zip(rows, reader.read(rows), strict=True))
+    assert reader.bytes_read - before < 1000
+    assert [isinstance(found[k], RowFault) for k in rows] == [k == 1 for k in rows]
+    if 1 in found:
+        assert "10,000 bytes long; rows above 1,000 bytes are not read" in found[1].message  # type: ignore[union-attr]
+
+
 class TestWithoutIndex:
     """Pythia's preshuffled shards: every row 2,049 ids of two bytes."""
 

@@ -111,8 +111,9 @@ def test_check_is_silent_about_a_whole_chunk(written: Written) -> None:
 
 def test_a_missing_file_is_named(written: Written) -> None:
     written.paths[0].unlink()
-    with pytest.raises(FileMissing, match=written.paths[0].name):
+    with pytest.raises(FileMissing, match=written.paths[0].name) as caught:
         written.open()
+    assert str(written.paths[0].parent) not in str(caught.value)
 
 
 def test_an_empty_question_reads_nothing(written: Written) -> None:
@@ -191,6 +192,25 @@ def test_a_damaged_byte_never_raises_anything_but_our_errors(
 def variant_folder(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
     """A format and where to write it again and again."""
     return request.param, tmp_path
+
+
+@pytest.mark.parametrize("at_hand", [256, 0])
+def test_a_file_cut_while_open_is_told_by_its_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_hand: int
+) -> None:
+    """Whether or not a descriptor is kept, answers say nothing of this machine's folders."""
+    monkeypatch.setattr("portal.tokens.readers.source._permits", threading.Semaphore(at_hand))
+    for variant in ("flat-u16", "megatron", "jsonl"):
+        folder = tmp_path / variant
+        folder.mkdir()
+        written = write(variant, folder, ROWS)
+        reader = written.open()
+        with written.paths[-1].open("rb+") as file:
+            file.truncate(3)
+        found = reader.read([10])[0]
+        assert isinstance(found, RowFault)
+        assert written.paths[-1].name in found.message
+        assert str(tmp_path) not in found.message + found.remedy
 
 
 def test_a_chunk_without_files_is_refused(tmp_path: Path) -> None:

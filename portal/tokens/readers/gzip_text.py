@@ -53,7 +53,7 @@ class GzipText:
         return found
 
     def _build(self) -> Starts:
-        starts = scan_lines(self._decompressed())
+        starts = scan_lines(self.path, self._decompressed())
         if int(starts[-1]) % (1 << 32) != self._stated_size():
             self._check_members()
         write_whole(self._points, lambda temporary: self._stream.export_index(str(temporary)))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from portal.errors import DataFault
+from portal.errors import DataFault, TooLarge
 
 Starts = npt.NDArray[np.uint64]
 """Start of every line, then the end of the text: line k is bytes ``[starts[k], starts[k+1])`` with its newline."""
@@ -24,6 +24,11 @@ PIECE = 1 << 18
 ABANDONED_S = 3600
 """Seconds after which a temporary file that nobody writes to any more was left by a killed process."""
 
+MIN_LINE = 8
+"""Bytes per line, on average, of a text with many lines: as much as its place in the index takes."""
+FINE_LINES = 1 << 23
+"""Lines that are no danger however short they are: an index of 64 MiB."""
+
 _building = tuple(threading.Lock() for _ in range(64))
 """One of these for each index being built, by its path."""
 
@@ -31,8 +36,12 @@ _building = tuple(threading.Lock() for _ in range(64))
 class OffsetBuilder:
     """Finds line starts while bytes pass by, so that publishing hashes and indexes in one read."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str = "the text") -> None:
+        self.path = path
         self.size = 0
+        self.too_dense = False
+        """True once the lines are too many and too short to be rows; they are counted no further."""
+        self._lines = 0
         self._found: list[Starts] = []
         self._open_line = False
 
@@ -42,23 +51,35 @@ class OffsetBuilder:
         for begin in range(0, len(whole), PIECE):
             piece = whole[begin : begin + PIECE]
             newlines = np.flatnonzero(piece == 10)
-            if len(newlines):
+            self._lines += len(newlines)
+            if self._lines > FINE_LINES and self._lines * MIN_LINE > self.size + begin + len(piece):
+                self.too_dense = True
+                self._found.clear()
+            if len(newlines) and not self.too_dense:
                 self._found.append((newlines + (self.size + begin + 1)).astype(np.uint64))
         if len(whole):
             self._open_line = bool(whole[-1] != 10)
         self.size += len(whole)
 
     def finish(self) -> Starts:
-        """All starts and the end; a last line without a newline counts."""
+        """All starts and the end; a last line without a newline counts. TooLarge where lines are too many and short."""
+        if self.too_dense:
+            raise TooLarge(
+                f"{self.path} has more than {FINE_LINES:,} lines of under {MIN_LINE} bytes each; their index would be "
+                "larger than the text",
+                "No row of token ids is that short: take the empty lines out.",
+            )
         end = [np.array([self.size], dtype=np.uint64)] if self._open_line else []
         return np.concatenate([np.zeros(1, dtype=np.uint64), *self._found, *end])
 
 
-def scan_lines(blocks: Iterable[bytes | memoryview]) -> Starts:
-    """Line starts of a text that comes in pieces."""
-    builder = OffsetBuilder()
+def scan_lines(path: str, blocks: Iterable[bytes | memoryview]) -> Starts:
+    """Line starts of a text that comes in pieces; ``path`` names it in errors."""
+    builder = OffsetBuilder(path)
     for block in blocks:
         builder.feed(block)
+        if builder.too_dense:
+            break
     return builder.finish()
 
 

@@ -34,6 +34,7 @@ class MegatronReader(RowReader):
                 "List the .bin shards in order, and at most one .idx.",
             )
         self._remote = self._sources[0].remote
+        self._max_row_bytes = options.max_line_bytes
         self._shards = FileRows([source.size for source in self._sources])
         self._end = self._shards.total
         self._index = self._open_index(indexes)
@@ -67,8 +68,8 @@ class MegatronReader(RowReader):
             return [fault_of(row, error, (self._sources[0].path, 0)) for row in rows]
         width = self._index.dtype.itemsize
         found = None
-        if lengths[0] > 0 and lengths.count(lengths[0]) == len(rows):
-            size = lengths[0] * width
+        size = lengths[0] * width
+        if 0 < size <= self._max_row_bytes and lengths.count(lengths[0]) == len(rows):
             found = self._read_run(rows, pointers, size) or self._read_scattered(rows, pointers, size)
         return found or self._read_varied(rows, pointers, [length * width for length in lengths])
 
@@ -125,6 +126,13 @@ class MegatronReader(RowReader):
                 "The .idx does not belong to this .bin, or the .bin is cut short: compare both with the release.",
                 *place,
             )
+        if size > self._max_row_bytes:
+            return RowFault(
+                row,
+                f"the row is {size:,} bytes long; rows above {self._max_row_bytes:,} bytes are not read",
+                "Raise PORTAL_MAX_LINE_BYTES if such a row is meant; otherwise the .idx is damaged.",
+                *place,
+            )
         raw = b"".join(part for part in parts if not isinstance(part, PortalError))
         if not raw:
             return self.accept(Row(row, np.zeros(0, np.uint32), None, *place, 0, NOTHING))
@@ -133,7 +141,7 @@ class MegatronReader(RowReader):
     def _parts(self, pointer: int, size: int) -> list[Span]:
         """The bytes of one row: two pieces where it runs on into the next shard."""
         parts: list[Span] = []
-        end = pointer + size
+        end = pointer + size if size <= self._max_row_bytes else pointer
         while pointer < end and self._exists(pointer, end - pointer):
             place = self._shards.locate(pointer)
             length = min(end, self._shards.starts[place.file + 1]) - pointer

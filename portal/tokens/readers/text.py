@@ -38,7 +38,7 @@ class PlainText:
         self.path = source.path
         self._source = source
         path = index_path(index_folder, key, self.lines)
-        self.starts = load_or_build(path, source.size, lambda: scan_lines(source.blocks()))
+        self.starts = load_or_build(path, source.size, lambda: scan_lines(source.path, source.blocks()))
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes | memoryview | PortalError]:
         """Neighbouring lines come in one read."""

@@ -92,7 +92,7 @@ class ZstdText:
 
     def _build(self) -> Starts:
         """Find frames and lines in one pass; write the copy in a second one where frames are too long."""
-        lines = OffsetBuilder()
+        lines = OffsetBuilder(self.path)
         guard = RatioGuard(self.path, self._source.size)
         frames: list[Frame] = []
         begins = [0]
@@ -100,13 +100,16 @@ class ZstdText:
             for text in self._texts(frame):
                 guard.count(len(text))
                 lines.feed(text)
+            if lines.too_dense:
+                break
             frames.append(frame)
             begins.append(lines.size)
+        starts = lines.finish()
         if any(end - begin > MAX_FRAME for begin, end in pairwise(begins)):
             write_whole(self._copy, lambda temporary: self._write_copy(temporary, frames))
         else:
             _save_frames(self._own_frames, frames, begins)
-        return lines.finish()
+        return starts
 
     def _write_copy(self, temporary: Path, frames: Sequence[Frame]) -> None:
         compressor = zstandard.ZstdCompressor(level=LEVEL)
