@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import Session, col, select
 
 from portal.catalog.answers import FoundFinding
+from portal.catalog.bulk import Columns, insert_columns, next_ids
 from portal.catalog.recorded import RecordedFile, ReleaseRecord
 from portal.catalog.revisions import bump_revision
 from portal.catalog.rows import (
@@ -55,6 +56,9 @@ from portal.models import (
 
 MET = "met-"
 """Begins the ids of findings made while publishing."""
+
+Owner = tuple[int | None, int | None, Sequence[RecordedFile]]
+"""Id of a checkpoint, or of a chunk, or neither; and its files in order."""
 
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -211,46 +215,38 @@ def _record_artifacts(session: Session, release_id: int, record: ReleaseRecord) 
     ]
     _insert(session, CheckpointLabel, labels)
     chunks = _insert_keyed(session, Chunk, [chunk_row(release_id, e, f) for e, f in record.chunks])
-    owned: list[tuple[int | None, int | None, int, RecordedFile]] = [
-        *(
-            (key, None, k, f)
-            for key, (_, files) in zip(checkpoints, record.checkpoints, strict=True)
-            for k, f in enumerate(files)
-        ),
-        *(
-            (None, key, k, f)
-            for key, (_, files) in zip(chunks, record.chunks, strict=True)
-            for k, f in enumerate(files)
-        ),
-        *((None, None, k, f) for k, f in enumerate(record.files)),
-    ]
-    rows = [
-        {
-            "release_id": release_id,
-            "checkpoint_id": checkpoint,
-            "chunk_id": chunk,
-            "path": f.path,
-            "role": f.role,
-            "size": f.size,
-            "sha256": f.sha256,
-            "position": position,
-        }
-        for checkpoint, chunk, position, f in owned
-    ]
-    ids = _insert_keyed(session, File, rows)
+    owners: list[Owner] = [(key, None, files) for key, (_, files) in zip(checkpoints, record.checkpoints, strict=True)]
+    owners += [(None, key, files) for key, (_, files) in zip(chunks, record.chunks, strict=True)]
+    return _record_files(session, release_id, [*owners, (None, None, record.files)])
+
+
+def _record_files(session: Session, release_id: int, owners: Sequence[Owner]) -> dict[str, int]:
+    """Files with their places; ids of the last owner's by path."""
+    files = [f for _, _, owned in owners for f in owned]
+    ids = next_ids(session, File, len(files))
+    rows = {
+        "id": ids,
+        "release_id": [release_id] * len(files),
+        "checkpoint_id": [checkpoint for checkpoint, _, owned in owners for _ in owned],
+        "chunk_id": [chunk for _, chunk, owned in owners for _ in owned],
+        "path": [f.path for f in files],
+        "role": [f.role for f in files],
+        "size": [f.size for f in files],
+        "sha256": [f.sha256 for f in files],
+        "position": [k for _, _, owned in owners for k in range(len(owned))],
+    }
+    insert_columns(session, File, rows)
     now = datetime.now(UTC)
-    locations = [
-        {
-            "file_id": key,
-            "uri": f.uri,
-            "modified_ns": f.modified_ns,
-            "state": f.state,
-            "verified_at": now if f.state == "verified" else None,
-        }
-        for key, (_, _, _, f) in zip(ids, owned, strict=True)
-    ]
-    _insert(session, FileLocation, locations)
-    return {f.path: key for key, (_, _, _, f) in list(zip(ids, owned, strict=True))[len(ids) - len(record.files) :]}
+    places = {
+        "file_id": ids,
+        "uri": [f.uri for f in files],
+        "modified_ns": [f.modified_ns for f in files],
+        "verified_at": [now if f.state == "verified" else None for f in files],
+        "state": [f.state for f in files],
+    }
+    insert_columns(session, FileLocation, places)
+    loose = owners[-1][2]
+    return {f.path: key for f, key in zip(loose, ids[len(files) - len(loose) :], strict=True)}
 
 
 def _record_order(session: Session, release_id: int, record: ReleaseRecord) -> None:
@@ -283,12 +279,15 @@ def _record_numbers(session: Session, release_id: int, record: ReleaseRecord) ->
 
 
 def _record_blocks(session: Session, record: ReleaseRecord) -> None:
-    rows = [
-        {"sha256": d.sha256, "size": d.size, "block_size": d.block_size, "algorithm": d.algorithm, "digests": d.blocks}
-        for d in {d.sha256: d for d in record.digests}.values()
-    ]
-    if rows:
-        session.connection().execute(_insert_new(session, BlockDigests, ["sha256"]), rows)
+    digests = {d.sha256: d for d in record.digests}.values()
+    rows: Columns = {
+        "sha256": [d.sha256 for d in digests],
+        "size": [d.size for d in digests],
+        "block_size": [d.block_size for d in digests],
+        "algorithm": [d.algorithm for d in digests],
+        "digests": [d.blocks for d in digests],
+    }
+    insert_columns(session, BlockDigests, rows, unless_known="sha256")
 
 
 def _insert(session: Session, table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -300,14 +299,9 @@ def _insert_keyed(session: Session, table: Any, rows: Sequence[Mapping[str, Any]
     """Insert and give back the new ids, in the order of ``rows``."""
     if not rows:
         return []
-    connection, key = session.connection(), table.__table__.c.id
-    if connection.dialect.name == "sqlite":
-        # SQLite returns ids one row at a time. This transaction is its only writer, so the next ids are known.
-        first = int(connection.execute(select(func.coalesce(func.max(key), 0))).scalar_one()) + 1
-        _insert(session, table, [{**row, "id": first + k} for k, row in enumerate(rows)])
-        return list(range(first, first + len(rows)))
-    statement = insert(table.__table__).returning(key, sort_by_parameter_order=True)
-    return [int(new) for new in connection.execute(statement, list(rows)).scalars()]
+    ids = list(next_ids(session, table, len(rows)))
+    _insert(session, table, [{**row, "id": key} for row, key in zip(rows, ids, strict=True)])
+    return ids
 
 
 def _insert_new(session: Session, table: Any, unique: Iterable[str]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import select as columns
@@ -14,9 +14,8 @@ from portal.manifest import Manifest
 from portal.models import Checkpoint, Chunk, ChunkSpan, DataOrder, File, FileLocation, MetricSeries, Release, Run, Stage
 
 
-@dataclass(frozen=True)
-class ScannedFile:
-    """A file with its owner and where it lies."""
+class ScannedFile(NamedTuple):
+    """A file with its owner and where it lies; a plain row, because a run has thousands."""
 
     location_id: int
     path: str
@@ -125,7 +124,7 @@ def _files(session: Session, release_id: int) -> dict[tuple[str, int | None], li
     )
     found: dict[tuple[str, int | None], list[ScannedFile]] = {}
     for row in session.execute(statement):
-        scanned = ScannedFile(*row)
+        scanned = ScannedFile._make(row)
         owner: tuple[str, int | None] = ("release", release_id)
         if scanned.checkpoint_id is not None:
             owner = ("checkpoint", scanned.checkpoint_id)

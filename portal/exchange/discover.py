@@ -78,8 +78,7 @@ def _checkpoint(entry: CheckpointEntry, places: Places) -> tuple[CheckpointEntry
         return _located(entry, places), [f for f in files if f]
     if entry.location is None or is_remote(entry.location):
         return entry, []
-    listed = places.list_folder(entry.location, where)
-    return _located(entry, places), [replace(f, role=role_of(f.path)) for f in listed]
+    return _located(entry, places), places.list_folder(entry.location, where)
 
 
 def _located(entry: CheckpointEntry, places: Places) -> CheckpointEntry:

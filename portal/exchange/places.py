@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from portal.errors import Fault, PortalError
+from portal.exchange.roles import role_of
 from portal.manifest import FileEntry
-from portal.storage.local import LocalStore, path_of, resolve_inside, uri_of
+from portal.storage.local import Inside, path_of, uri_of
 
 REMOTE = ("hf", "s3", "https", "http")
 
@@ -59,8 +60,7 @@ class Places:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.faults: list[Fault] = []
-        self._border = os.path.realpath(root)
-        self._store = LocalStore()
+        self._inside = Inside(os.path.realpath(root))
 
     def find(self, entry: FileEntry, role: str, where: str, location: str | None = None) -> FoundFile | None:
         """One declared file; relative paths lie below ``location`` where there is one, else below the manifest."""
@@ -71,28 +71,27 @@ class Places:
             return FoundFile(path_in_uri(place), place, role, where, entry.size, None, entry.sha256)
         path = self._local(place, location)
         try:
-            resolve_inside(path, self._border)
-            found = self._store.stat(uri_of(path))
+            found = self._inside.stat(str(path))
         except PortalError as error:
             self.fault(where, error)
             return None
-        if entry.size is not None and entry.size != found.size:
+        if entry.size is not None and entry.size != found.st_size:
             self.faults.append(
                 Fault(
                     where,
-                    f"{place} has {found.size:,} bytes; the manifest says {entry.size:,}",
+                    f"{place} has {found.st_size:,} bytes; the manifest says {entry.size:,}",
                     "Publish the complete file, or correct its size.",
                 )
             )
         relative = path.relative_to(self.root).as_posix()
-        return FoundFile(relative, found.uri, role, where, found.size, found.modified_ns, entry.sha256)
+        return FoundFile(relative, uri_of(path), role, where, found.st_size, found.st_mtime_ns, entry.sha256)
 
     def list_folder(self, location: str, where: str) -> list[FoundFile]:
-        """Every file below a folder of the release, roles still open."""
-        folder = self.root / location
+        """Every file below a folder of the release; names tell their roles."""
+        folder = str(self.root / location)
         try:
-            resolve_inside(folder, self._border)
-            stored = list(self._store.list_files(uri_of(folder), within=uri_of(Path(self._border))))
+            self._inside.resolve(folder)
+            stored = self._inside.list_files(folder)
         except PortalError as error:
             self.fault(where, error)
             return []
@@ -100,9 +99,9 @@ class Places:
             self.faults.append(
                 Fault(where, f"{location} holds no file", "Put the checkpoint's files there, or say `missing: true`.")
             )
-        prefix = Path(location).as_posix()
+        prefix = f"{Path(location).as_posix()}/".removeprefix("./")
         return [
-            FoundFile(f"{prefix}/{s.path}".removeprefix("./"), s.uri, "", where, s.size, s.modified_ns) for s in stored
+            FoundFile(prefix + s.path, s.uri, role_of(prefix + s.path), where, s.size, s.modified_ns) for s in stored
         ]
 
     def glob(self, entry: FileEntry, role: str, where: str) -> list[FoundFile]:
@@ -128,7 +127,7 @@ class Places:
 
     def fault(self, where: str, error: PortalError) -> None:
         """Keep an error as a fault of the manifest's line; folders of this machine are shown as in the manifest."""
-        what = error.message.replace(f"{self.root}/", "").replace(f"{self._border}/", "").rstrip(".")
+        what = error.message.replace(f"{self.root}/", "").replace(f"{self._inside.border}/", "").rstrip(".")
         self.faults.append(Fault(where, what, error.remedy))
 
     def _local(self, place: str, location: str | None) -> Path:

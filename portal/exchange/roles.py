@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
+_OPTIMIZER_FOLDER = re.compile(r"(^|/)optim(izer)?s?/", re.IGNORECASE)
 _ROLES = tuple(
     (role, re.compile(pattern, re.IGNORECASE))
     for role, pattern in (
@@ -28,8 +30,11 @@ _ROLES = tuple(
 
 def role_of(path: str) -> str:
     """The role of a checkpoint's file; ``other`` where its name does not tell."""
-    name = path.rsplit("/", 1)[-1]
-    folder = path[: -len(name)]
-    if re.search(r"(^|/)optim(izer)?s?/", folder, re.IGNORECASE):
-        return "optimizer"
+    folder, slash, name = path.rpartition("/")
+    return "optimizer" if _OPTIMIZER_FOLDER.search(folder + slash) else _role_of_name(name)
+
+
+@lru_cache(maxsize=4096)
+def _role_of_name(name: str) -> str:
+    # The files of one checkpoint are named like those of the next.
     return next((role for role, pattern in _ROLES if pattern.search(name)), "other")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
 from portal.errors import BadRequest, DataFault, FileMissing
 from portal.storage.descriptors import Descriptors
@@ -25,7 +27,8 @@ class LocalStore:
     def stat(self, uri: str) -> StoredFile:
         """Size and time of one regular file; FileMissing when it is not there, DataFault when it is no file."""
         path = path_of(uri)
-        return _stored(path, path.name, _regular(path))
+        found = _regular(path)
+        return StoredFile(uri_of(path), path.name, found.st_size, found.st_mtime_ns)
 
     def list_files(self, uri: str, within: str | None = None) -> Iterator[StoredFile]:
         """Every regular file below a folder, by path, names that begin with a dot left out.
@@ -35,16 +38,7 @@ class LocalStore:
         of links, and for what is neither file nor folder.
         """
         folder = path_of(uri)
-        if not folder.is_dir():
-            raise FileMissing(f"{folder} is not a folder.", "Restore it, or correct its path.")
-        border = os.path.realpath(path_of(within) if within else folder)
-        try:
-            found = sorted(
-                _walk(str(folder), uri_of(folder).rstrip("/"), "", border, frozenset()), key=lambda f: f.path
-            )
-        except OSError as error:
-            raise DataFault(f"{folder} cannot be listed: {_reason(error)}.", "Let the portal's user read it.") from None
-        yield from found
+        yield from Inside(os.path.realpath(path_of(within) if within else folder)).list_files(str(folder))
 
     def read_range(self, uri: str, offset: int, length: int) -> bytes:
         """Exactly ``length`` bytes from ``offset``; FileMissing, or DataFault when the file ends before."""
@@ -70,9 +64,9 @@ class LocalStore:
         return path_of(uri)
 
 
-def uri_of(path: Path) -> str:
+def uri_of(path: str | Path) -> str:
     """The ``file://`` URI of an absolute path; the bytes of its name are percent-encoded."""
-    return path.as_uri()
+    return f"file://{quote_from_bytes(os.fsencode(path))}"
 
 
 def path_of(uri: str) -> Path:
@@ -110,24 +104,74 @@ def resolve_inside(path: str | Path, border: str) -> str:
     return real
 
 
-def _walk(folder: str, uri: str, prefix: str, border: str, above: frozenset[str]) -> Iterator[StoredFile]:
-    real = resolve_inside(folder, border)
-    if real in above:
-        raise DataFault(f"{folder} is a symbolic link to a folder it lies in.", "Remove the link.")
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            name = _readable_name(entry.name, folder)
-            if entry.is_symlink():
-                resolve_inside(entry.path, border)
-            if entry.is_dir():
-                yield from _walk(entry.path, f"{uri}/{quote(name)}", f"{prefix}{name}/", border, above | {real})
-            elif entry.is_file():
-                found = entry.stat()
-                yield StoredFile(f"{uri}/{quote(name)}", prefix + name, found.st_size, found.st_mtime_ns)
-            else:
-                _regular(entry.path)
+class Inside:
+    """Looks below one folder and never follows a link out of it.
+
+    Folders on the way are resolved once, so that a release of thousands of files costs one look at each.
+    """
+
+    def __init__(self, border: str) -> None:
+        """``border`` is resolved already."""
+        self.border = border
+        self._resolved: dict[str, str] = {}
+
+    def stat(self, path: str) -> os.stat_result:
+        """Size and time of one regular file; FileMissing, or DataFault for what is no file or leads out."""
+        return _regular(path, self._look(path)[1])
+
+    def list_files(self, folder: str) -> list[StoredFile]:
+        """What `LocalStore.list_files` gives."""
+        if not os.path.isdir(folder):
+            raise FileMissing(f"{folder} is not a folder.", "Restore it, or correct its path.")
+        found: list[StoredFile] = []
+        try:
+            self._walk(folder, uri_of(folder).rstrip("/"), "", frozenset(), found)
+        except OSError as error:
+            raise DataFault(f"{folder} cannot be listed: {_reason(error)}.", "Let the portal's user read it.") from None
+        found.sort(key=_by_path)
+        return found
+
+    def resolve(self, path: str) -> str:
+        """`resolve_inside` this border."""
+        return self._look(path)[0]
+
+    def _look(self, path: str) -> tuple[str, os.stat_result | None]:
+        """Where ``path`` really is, and what is there where that is known already."""
+        folder, _, name = path.rpartition("/")
+        real = self._resolved.get(folder) or self._resolve_folder(folder)
+        if real and name not in ("", ".", ".."):
+            with suppress(OSError):
+                found = os.lstat(path)
+                if not stat.S_ISLNK(found.st_mode):
+                    return f"{real.rstrip('/')}/{name}", found
+        return resolve_inside(path, self.border), None
+
+    def _resolve_folder(self, folder: str) -> str:
+        """Empty where the folder itself lies outside: what is in it may still lead back."""
+        try:
+            real = self._resolved[folder] = resolve_inside(folder or "/", self.border)
+        except (DataFault, FileMissing):
+            return ""
+        return real
+
+    def _walk(self, folder: str, uri: str, prefix: str, above: frozenset[str], found: list[StoredFile]) -> None:
+        real = self.resolve(folder)
+        if real in above:
+            raise DataFault(f"{folder} is a symbolic link to a folder it lies in.", "Remove the link.")
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                name = _readable_name(entry.name, folder)
+                if entry.is_symlink():
+                    self.resolve(entry.path)
+                if entry.is_file():
+                    about = entry.stat()
+                    found.append(StoredFile(f"{uri}/{quote(name)}", prefix + name, about.st_size, about.st_mtime_ns))
+                elif entry.is_dir():
+                    self._walk(entry.path, f"{uri}/{quote(name)}", f"{prefix}{name}/", above | {real}, found)
+                else:
+                    _regular(entry.path)
 
 
 def _readable_name(name: str, folder: str) -> str:
@@ -139,13 +183,12 @@ def _readable_name(name: str, folder: str) -> str:
     return name
 
 
-def _stored(path: Path, relative: str, found: os.stat_result) -> StoredFile:
-    return StoredFile(uri_of(path), relative, found.st_size, found.st_mtime_ns)
+_by_path = attrgetter("path")
 
 
-def _regular(path: str | Path) -> os.stat_result:
+def _regular(path: str | Path, found: os.stat_result | None = None) -> os.stat_result:
     try:
-        found = os.stat(path)
+        found = found or os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         raise FileMissing(
             f"{path} is not there.", "Restore it, or publish the run again from where it lies now."

@@ -15,7 +15,7 @@ from portal.errors import BadRequest, DataFault, FileMissing, Unavailable
 from portal.settings import Settings
 from portal.storage import LocalStore, open_store
 from portal.storage.descriptors import Descriptors
-from portal.storage.local import path_of, uri_of
+from portal.storage.local import Inside, path_of, uri_of
 
 STORE = LocalStore()
 
@@ -188,3 +188,22 @@ def test_unreadable_descriptors_are_told(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(DataFault, match="cannot be opened"), Descriptors(1).lend(tmp_path / "loop", found):
         pass
+
+
+def test_a_way_that_leaves_the_border_and_comes_back_is_inside(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    outside.mkdir()
+    (inside / "file").write_text("12")
+    (outside / "back").symlink_to(inside / "file")
+    (outside / "other").write_text("3")
+    (inside / "away").symlink_to(outside)
+    look = Inside(str(inside))
+    assert look.stat(str(inside / "away" / "back")).st_size == 2
+    assert look.stat(str(inside / "file")).st_size == 2
+    assert look.resolve(str(inside / "away" / ".." / "inside")) == str(inside)
+    for name in ("away/other", "away", "../outside/other"):
+        with pytest.raises(DataFault, match="leads out"):
+            look.stat(str(inside / name))
+    with pytest.raises(FileMissing):
+        look.stat(str(inside / "absent" / "file"))

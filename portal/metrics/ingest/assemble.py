@@ -57,7 +57,7 @@ def duplicate_notes(file: str, series: Iterable[SeriesData]) -> list[IngestNote]
     for one in series:
         if id(one.steps) not in seen:
             again = one.steps[1:][one.steps[1:] == one.steps[:-1]]
-            seen[id(one.steps)] = (len(again), np.unique(again[:1000])[:SHOWN].tolist())
+            seen[id(one.steps)] = (len(again), sorted(set(again[:1000].tolist()))[:SHOWN])
         count, first = seen[id(one.steps)]
         if count:
             repeats[one.name] = count
