@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlmodel import Session, col
 
 from portal.models import File, FileLocation, MetricSeries, Release, Run
@@ -21,7 +21,13 @@ class Published:
     chunks: int
     files: int
     points: int
-    series: int
+    locations: dict[str, str]
+    """Where the metric store keeps each series, by name."""
+
+    @property
+    def series(self) -> int:
+        """How many series it has."""
+        return len(self.locations)
 
 
 @dataclass(frozen=True)
@@ -54,10 +60,10 @@ def find_published(session: Session, run: str) -> Published | None:
     row = session.execute(statement).first()
     if row is None:
         return None
-    series = select(func.count()).select_from(MetricSeries).where(col(MetricSeries.release_id) == row[0])
+    series = select(col(MetricSeries.name), col(MetricSeries.location)).where(col(MetricSeries.release_id) == row[0])
+    locations = {found.name: found.location for found in session.execute(series)}
     release_id, version, fingerprint, checkpoints, chunks, files, points = row
-    count = session.execute(series).scalar_one()
-    return Published(release_id, version, fingerprint, checkpoints, chunks, files, points, count)
+    return Published(release_id, version, fingerprint, checkpoints, chunks, files, points, locations)
 
 
 def known_files(session: Session, release_id: int) -> dict[str, KnownFile]:

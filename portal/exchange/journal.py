@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 
 import orjson
@@ -29,6 +30,13 @@ class Journal:
             if entry:
                 self._known[entry[0]] = entry[1]
         self._cut = bool(lines and lines[-1])
+        self._stream: FileIO | None = None
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def find(self, uri: str, size: int | None, modified_ns: int | None) -> FileDigest | None:
         """The digest of a file that has not changed since it was hashed."""
@@ -48,15 +56,24 @@ class Journal:
         }
         line = orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
         with self._lock:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("ab", buffering=0) as stream:
-                stream.write(b"\n" + line if self._cut else line)
+            if self._stream is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                # Unbuffered: a line is the kernel's when this returns, whatever becomes of the process.
+                self._stream = self._path.open("ab", buffering=0)
+            self._stream.write(b"\n" + line if self._cut else line)
             self._cut = False
             self._known[uri] = digest
 
     def remove(self) -> None:
         """The catalog knows everything now."""
+        self.close()
         self._path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Keep what is written for the next try."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
 
 
 def journal_path(folder: Path, run: str) -> Path:

@@ -21,7 +21,7 @@ from portal.models import Checkpoint, File, Release, Run
 from portal.settings import Settings
 from portal.storage.hashing import hash_file
 from tests.conftest import REPOSITORY
-from tests.exchange.releases import write_release
+from tests.exchange.releases import tree, write_release
 
 PUBLISH = """
 import sys
@@ -101,8 +101,11 @@ def test_publishers_on_two_machines_share_only_the_database(tmp_path: Path, sett
     processes = [start(release, s) for s in (settings, elsewhere)]
     outputs = [process.communicate(timeout=120)[0].splitlines()[-1].split() for process in processes]
     assert {version for _, version, *_ in outputs} == {"1"}
+    assert sorted(state for state, *_ in outputs) == ["published", "unchanged"]
     with open_session(engine) as session:
         assert session.exec(select(func.count()).select_from(Release)).one() == 1
+    stores = [tree(s.data / "store" / "metrics") for s in (settings, elsewhere)]
+    assert stores[0] == stores[1] != {}
 
 
 def test_a_journal_that_was_cut_off_keeps_its_whole_lines(tmp_path: Path) -> None:
@@ -110,14 +113,16 @@ def test_a_journal_that_was_cut_off_keeps_its_whole_lines(tmp_path: Path) -> Non
     file.write_bytes(b"content")
     digest = hash_file(file)
     path = tmp_path / "journal" / "hashes.jsonl"
-    Journal(path).add("file:///a", digest)
-    Journal(path).add("file:///b", digest)
+    with Journal(path) as journal:
+        journal.add("file:///a", digest)
+        journal.add("file:///b", digest)
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
     journal = Journal(path)
     assert journal.find("file:///a", digest.size, digest.modified_ns) == digest
     assert journal.find("file:///b", digest.size, digest.modified_ns) is None
-    journal.add("file:///c", digest)
+    with journal:
+        journal.add("file:///c", digest)
     again = Journal(path)
     assert again.find("file:///c", digest.size, digest.modified_ns) == digest
     assert again.find("file:///a", digest.size, digest.modified_ns + 1) is None
