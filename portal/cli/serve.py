@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from portal.cli.terminal import complain, say
 from portal.database import create_database_engine, migrate
 from portal.demo import build_demo
 from portal.errors import Unavailable
+from portal.metrics.shapes import warm_up
 from portal.settings import Settings
 from portal.web.app import create_app
 
@@ -119,6 +121,8 @@ def _run(served: FastAPI, listening: socket.socket) -> None:
     # The server repeats the signal that ended it; a service that was told to stop has not failed.
     signal.signal(signal.SIGTERM, lambda _number, _frame: None)
     signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    # Beside answering: readers of the first figure need not wait for plotly, and the start does not either.
+    threading.Thread(target=warm_up, daemon=True).start()
     uvicorn.Server(uvicorn.Config(served, log_level="warning", access_log=False)).run(sockets=[listening])
 
 

@@ -76,10 +76,11 @@ def draw_panels(panels: Sequence[Panel], window: Window, log: bool = False) -> d
             colour = COLOURS[(number if several else index) % len(COLOURS)]
             at = {"yaxis": "y" if index == 0 else f"y{index + 1}"}
             place = {"panel": index, "curve": number}
-            for trace in _traces(panel, number, colour):
+            spikes = find_spikes(curve.buckets)
+            for trace in _traces(panel, number, colour, spikes):
                 data.append(trace | at | {"meta": trace["meta"] | place})
             look = {"run": curve.run, "colour": colour, "dash": DASHES[number % len(DASHES)]}
-            curves.append(look | _numbers(curve.buckets, log))
+            curves.append(look | _numbers(curve.buckets, log) | {"spikes": int(spikes.size)})
         about.append({"name": panel.name, "unit": panel.unit, "top": panel_top(index), "curves": curves})
     sizes = {"head": HEAD, "body": BODY, "gap": GAP}
     return {"data": data, "layout": layout, "panels": about, "sizes": sizes}
@@ -111,7 +112,7 @@ def _packed(array: npt.NDArray[Any], dtype: str) -> dict[str, str]:
     return {"dtype": dtype[1:], "bdata": base64.b64encode(data).decode("ascii")}
 
 
-def _traces(panel: Panel, number: int, colour: str) -> Iterator[Trace]:
+def _traces(panel: Panel, number: int, colour: str, spikes: npt.NDArray[np.intp]) -> Iterator[Trace]:
     curve = panel.curves[number]
     buckets = curve.buckets
     middle = curve.at((buckets.first_step + buckets.last_step) // 2)
@@ -125,7 +126,6 @@ def _traces(panel: Panel, number: int, colour: str) -> Iterator[Trace]:
     if alone.any() and not panel.dots:
         points = {"x": pack_x(middle[alone]), "y": pack(buckets.mean[alone])}
         yield shapes.point_shape(colour) | name | points | {"meta": {"role": "points"}}
-    spikes = find_spikes(buckets)
     if spikes.size:
         tops = {"x": pack_x(curve.at(buckets.max_step[spikes])), "y": pack(buckets.max[spikes])}
         yield shapes.spike_shape() | tops | {"meta": {"role": "spike"}}
@@ -185,7 +185,6 @@ def _numbers(buckets: Buckets, log: bool) -> dict[str, Any]:
         "buckets": len(buckets),
         "nan": int(buckets.nan.sum()),
         "inf": int(buckets.inf.sum()),
-        "spikes": int(find_spikes(buckets).size),
         "hidden": hidden,
     }
 

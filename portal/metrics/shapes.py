@@ -79,6 +79,16 @@ def layout_shape(panels: int, log: bool, x: str) -> Shape:
     return made
 
 
+def warm_up() -> None:
+    """Import plotly and make the usual shapes, so that the first reader does not wait for them."""
+    layout_shape(3, False, "step")
+    for colour in COLOURS[:3]:
+        line_shape(0, colour, False)
+        band_shape(colour, True)
+    spike_shape()
+    nonfinite_shape("nan")
+
+
 def panel_top(index: int) -> int:
     """Pixels from the top of the figure to a panel's title row."""
     return index * (HEAD + BODY + GAP)
@@ -112,7 +122,7 @@ def _y_axis(top: int, height: int, log: bool) -> Shape:
         "nticks": 5,
         "zeroline": False,
         "automargin": False,
-        "exponentformat": "SI",
+        "exponentformat": "e",
     }
 
 

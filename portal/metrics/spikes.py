@@ -29,36 +29,53 @@ def find_spikes(buckets: Buckets) -> npt.NDArray[np.intp]:
     if finite.size < 10:
         return np.empty(0, dtype=np.intp)
     top = buckets.max[finite]
-    usual = _rolling_median(top, min(WINDOW, finite.size // 2 * 2 - 1))
-    scale = _rolling_median(np.abs(top - usual), min(WINDOW * 3, finite.size // 2 * 2 - 1))
-    height = top - usual
-    floor = LEAST * np.maximum(np.abs(usual), np.subtract(*np.percentile(top, (90, 10))))
-    excess = height / np.maximum(scale * THRESHOLD, np.maximum(floor, np.finfo(np.float64).tiny))
-    found = np.flatnonzero((excess > 1) & _stands_alone(top, height))
+    near = min(WINDOW, finite.size // 2 * 2 - 1)
+    far = min(WINDOW * 3, finite.size // 2 * 2 - 1)
+    # Medians cost the most: first only where a bucket is the highest of its flanks, then for what is left of those.
+    peaks = _highest_of_flanks(top)
+    usual = _medians(top, near, peaks)
+    low, high = np.percentile(top, (10, 90))
+    floor = np.maximum(LEAST * np.maximum(np.abs(usual), high - low), np.finfo(np.float64).tiny)
+    high_enough = (top[peaks] - usual > floor) & _falls_off(top, peaks, top[peaks] - usual)
+    peaks, usual, floor = peaks[high_enough], usual[high_enough], floor[high_enough]
+    if not peaks.size:
+        return np.empty(0, dtype=np.intp)
+    scale = _medians(np.abs(top - _medians(top, near)), far, peaks)
+    excess = (top[peaks] - usual) / np.maximum(scale * THRESHOLD, floor)
+    found = np.flatnonzero(excess > 1)
     if found.size > MOST:
         found = np.sort(found[np.argsort(excess[found])[-MOST:]])
-    spikes: npt.NDArray[np.intp] = finite[found]
+    spikes: npt.NDArray[np.intp] = finite[peaks[found]]
     return spikes
 
 
-def _stands_alone(top: npt.NDArray[np.float64], height: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """Where a value is the highest of its flanks and both flanks fall below half its height.
+def _highest_of_flanks(top: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """Places of values that none of their flanks exceeds; of equal ones the first."""
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(top, FLANK, constant_values=-np.inf), 2 * FLANK + 1)
+    return np.flatnonzero(np.argmax(windows, axis=1) == FLANK)
+
+
+def _falls_off(
+    top: npt.NDArray[np.float64], peaks: npt.NDArray[np.intp], height: npt.NDArray[np.float64]
+) -> npt.NDArray[np.bool_]:
+    """Which peaks have values below half their height on both flanks.
 
     A curve begins high without having risen, so a left flank is needed; what comes after the end is unknown.
     """
-    padded = np.pad(top, FLANK, constant_values=np.nan)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * FLANK + 1)
-    highest = np.nanargmax(windows, axis=1) == FLANK
-    half = top - height / 2
-    alone: npt.NDArray[np.bool_] = highest.copy()
-    after = np.pad(top, FLANK, constant_values=(np.nan, -np.inf))
-    for flank in (windows[:, :FLANK], np.lib.stride_tricks.sliding_window_view(after, 2 * FLANK + 1)[:, FLANK + 1 :]):
-        lowest = np.min(np.where(np.isnan(flank), np.inf, flank), axis=1)
-        alone &= lowest < half
+    padded = np.pad(top, FLANK, constant_values=(np.inf, -np.inf))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * FLANK + 1)[peaks]
+    half = top[peaks] - height / 2
+    alone: npt.NDArray[np.bool_] = (windows[:, :FLANK].min(axis=1) < half) & (
+        windows[:, FLANK + 1 :].min(axis=1) < half
+    )
     return alone
 
 
-def _rolling_median(values: npt.NDArray[np.float64], window: int) -> npt.NDArray[np.float64]:
+def _medians(
+    values: npt.NDArray[np.float64], window: int, at: npt.NDArray[np.intp] | slice = slice(None)
+) -> npt.NDArray[np.float64]:
+    """Medians of an odd number of neighbours around each place, or around those in ``at``."""
     padded = np.pad(values, window // 2, mode="reflect" if values.size > window // 2 else "edge")
-    median: npt.NDArray[np.float64] = np.median(np.lib.stride_tricks.sliding_window_view(padded, window), axis=1)
-    return median
+    windows = np.lib.stride_tricks.sliding_window_view(padded, window)[at]
+    medians: npt.NDArray[np.float64] = np.partition(windows, window // 2, axis=1)[:, window // 2]
+    return medians

@@ -73,11 +73,14 @@ export class Chart {
   /** Panels from the top down; one that is folded keeps only its title row. */
   arrange() {
     const { head, body, gap } = this.figure.sizes;
+    for (const panel of this.panels) panel.folded = this.look.hidden.has(panel.name);
+    const last = this.panels.findLast((panel) => !panel.folded);
     let top = 0;
     for (const panel of this.panels) {
       panel.top = top;
-      panel.folded = this.look.hidden.has(panel.name);
       top += head + (panel.folded ? 0 : body) + gap;
+      // The x axis stands under the last open panel; title rows of folded ones come below its numbers.
+      if (panel === last && panel !== this.panels.at(-1)) top += this.margin.b - gap;
     }
     this.height = Math.max(top - gap, 0);
     this.node.style.minHeight = `${this.height + this.margin.b}px`;
@@ -163,9 +166,9 @@ export class Chart {
     if (index < 0) return step;
     if (!curve.finite[index]) return curve.first_step[index];
     const axis = this.node._fullLayout[panel.axis];
-    const middle = (curve.max[index] + curve.min[index]) / 2;
-    // One pixel holds many steps: pointing at the upper half of the band means its highest step.
-    return axis.p2d(y - axis._offset) >= middle ? curve.max_step[index] : curve.min_step[index];
+    const [high, low] = [axis.d2p(curve.max[index]), axis.d2p(curve.min[index])];
+    // One pixel holds many steps: where they lie far apart, pointing at the upper half means the highest of them.
+    return low - high > 24 && y - axis._offset < (high + low) / 2 ? curve.max_step[index] : step;
   }
 
   /** Index of the bucket of a curve that lies at a step of the run, or comes next to it on the screen; -1 where none does. */

@@ -70,9 +70,7 @@ export class Heads {
   }
 
   aggregation(panel) {
-    const parts = panel.curves.length > 1 ? [several(panel)] : [aggregation(panel.curves[0])];
-    const smoothing = this.chart.smoothing();
-    return [...parts, ...(smoothing ? [smoothing] : [])].join(" · ");
+    return [panelAggregation(panel), this.chart.smoothing()].filter(Boolean).join(" · ");
   }
 
   readings(panel, step, exact) {
@@ -89,8 +87,10 @@ export class Heads {
   }
 }
 
-/** How the curves of an export or a table were aggregated, in words. */
-export function aggregation(curve) {
+/** How what a panel shows was aggregated, in words. */
+export const panelAggregation = (panel) => (panel.curves.length > 1 ? several(panel) : aggregation(panel.curves[0]));
+
+function aggregation(curve) {
   const parts = [`${whole(curve.points)} ${curve.points === 1 ? "point" : "points"}`];
   if (curve.points) parts.push(curve.raw ? "every point drawn" : `${whole(curve.buckets)} buckets · min–max shown`);
   if (curve.nan) parts.push(`${whole(curve.nan)} NaN`);

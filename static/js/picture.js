@@ -1,6 +1,6 @@
 // The chart as a picture: what is on the screen, with its title, units, axes and how it aggregates.
 import { theme } from "./chart.js";
-import { aggregation } from "./heads.js";
+import { panelAggregation } from "./heads.js";
 
 const TITLE = 46;
 const AXIS_TITLES = { step: "step", tokens: "tokens read", chunk: "chunk, in the order of reading", checkpoint: "checkpoint, in order" };
@@ -18,17 +18,17 @@ export async function savePicture(chart, run, kind) {
 function picture(chart, run) {
   const ink = theme();
   const base = chart.layout();
-  const height = base.height + TITLE + 26;
-  const body = height - TITLE - base.margin.b - 26;
+  const foot = base.margin.b + 26;
+  const body = base.height - base.margin.b;
+  const height = body + TITLE + foot;
   const { head } = chart.figure.sizes;
+  const several = chart.figure.panels[0].curves.length > 1;
+  const bold = (size) => ({ size, color: ink.text, weight: 600 });
   const notes = chart.panels.flatMap((panel) => {
-    const y = 1 - (panel.top + head - 4) / body;
-    const place = { xref: "paper", yref: "paper", y, yanchor: "bottom", showarrow: false };
-    const runs = panel.curves.filter((curve) => !chart.look.muted.has(curve.run));
-    const key = runs.length > 1 ? ` ${runs.map((curve) => `<span style="color:${curve.colour}">${plain(curve.run)} (${curve.dash})</span>`).join(" · ")}` : "";
-    const said = [runs.length > 1 ? "" : aggregation(panel.curves[0]), chart.smoothing()].filter(Boolean).join(" · ");
+    const place = { xref: "paper", yref: "paper", y: 1 - (panel.top + head - 4) / body, yanchor: "bottom", showarrow: false };
+    const said = [panelAggregation(panel), chart.smoothing(), panel.folded ? "folded" : ""].filter(Boolean).join(" · ");
     return [
-      { ...place, x: 0, xanchor: "left", text: `<b>${plain(panel.name)}</b> ${plain(panel.unit)}${key}`, font: { size: 12, color: ink.text } },
+      { ...place, x: 0, xanchor: "left", text: plain(`${panel.name}  ${panel.unit}`), font: bold(12) },
       { ...place, x: 1, xanchor: "right", text: plain(said), font: { size: 10, color: ink.soft } },
     ];
   });
@@ -36,14 +36,24 @@ function picture(chart, run) {
     ...base,
     width: chart.node.clientWidth,
     height,
-    margin: { ...base.margin, t: TITLE, b: base.margin.b + 26 },
+    margin: { ...base.margin, t: TITLE, b: foot },
     paper_bgcolor: ink.card,
     plot_bgcolor: ink.card,
-    title: { text: `<b>${plain(run)}</b>`, x: 0.01, xanchor: "left", y: 1 - 18 / height, font: { size: 15, color: ink.text } },
+    title: { text: plain(several ? `${run} and runs over it` : run), x: 0.01, xanchor: "left", y: 1 - 18 / height, font: bold(15) },
     annotations: notes,
+    showlegend: several,
+    legend: { orientation: "h", x: 1, xanchor: "right", y: 1 + (TITLE - 10) / body, yanchor: "top", font: { size: 11, color: ink.text } },
   };
   layout.xaxis = { ...layout.xaxis, title: { text: AXIS_TITLES[chart.figure.x], font: { size: 12 } } };
-  return { data: chart.traces(), layout, config: { staticPlot: true } };
+  // The key names each run once, with its own line.
+  const named = new Set();
+  const data = chart.traces().map((trace) => {
+    const curve = chart.panels[trace.meta.panel].curves[trace.meta.curve];
+    const first = trace.meta.role === "line" && !named.has(curve.run);
+    if (first) named.add(curve.run);
+    return { ...trace, name: first ? plain(curve.run) : trace.name, showlegend: first };
+  });
+  return { data, layout, config: { staticPlot: true } };
 }
 
 /** Plotly reads a little markup in texts; names are not meant to hold any. */
