@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -129,6 +129,20 @@ def rows_of(
     return BatchRows(facts, step, order.view, total, first, rows, bytes_read, reads)
 
 
+def read_chunk(
+    session: Session, settings: Settings, facts: ReleaseFacts, name: str, choose: Callable[[int], Sequence[int]]
+) -> tuple[int, list[Row | RowFault]]:
+    """Rows of one chunk as they lie in its files: ``choose`` is told how many there are and names those wanted.
+
+    Unavailable when the chunk's bytes are not on this machine.
+    """
+    _refuse_absent(facts, [name])
+    files = _data_files(session, facts, [name])[name]
+    with _reader(session, settings, facts, name, files) as reader:
+        rows = reader.read(choose(reader.rows))
+        return reader.rows, _with_source(rows, facts.chunks[name].row.sources)
+
+
 def _order(facts: ReleaseFacts, step: int) -> tuple[OrderFact, int]:
     facts.check_step(step)
     if step == 0:
@@ -167,13 +181,7 @@ def _read(
     by_chunk: dict[str, list[int]] = defaultdict(list)
     for k, ref in enumerate(refs):
         by_chunk[ref.chunk].append(k)
-    absent = next((n for n in by_chunk if n not in facts.at_hand), None)
-    if absent is not None:
-        raise Unavailable(
-            f"The bytes of chunk {absent} are not on this machine; the portal knows where they are but holds no copy.",
-            "Download the chunk from its own address (see its page), or publish a local copy.",
-            chunk=absent,
-        )
+    _refuse_absent(facts, by_chunk)
     found: dict[int, Row | RowFault] = {}
     bytes_read = reads = 0
     for name, files in _data_files(session, facts, list(by_chunk)).items():
@@ -185,6 +193,16 @@ def _read(
             reads += reader.reads - reads_before
         found.update(zip(places, _with_source(rows, facts.chunks[name].row.sources), strict=True))
     return [(ref, found[k]) for k, ref in enumerate(refs)], bytes_read, reads
+
+
+def _refuse_absent(facts: ReleaseFacts, names: Iterable[str]) -> None:
+    absent = next((n for n in names if n not in facts.at_hand), None)
+    if absent is not None:
+        raise Unavailable(
+            f"The bytes of chunk {absent} are not on this machine; the portal knows where they are but holds no copy.",
+            "Download the chunk from its own address (see its page), or publish a local copy.",
+            chunk=absent,
+        )
 
 
 def _with_source(rows: list[Row | RowFault], sources: Mapping[str, Any]) -> list[Row | RowFault]:

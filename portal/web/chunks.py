@@ -1,18 +1,36 @@
-"""Chunks of training data."""
+"""Chunks of training data, and rows of one."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from portal.catalog.answers import ChunkRow, ChunkView, Page
-from portal.catalog.data import get_chunk, list_chunks
+from portal.catalog.answers import ChunkRow, ChunkSample, ChunkView, Page
+from portal.catalog.data import get_chunk, list_chunks, sample_chunk
 from portal.catalog.runs import get_run
-from portal.web.deps import Config, Cursor, Db, Limit, RunName, json_answer, page_answer
+from portal.web.deps import (
+    Config,
+    Cursor,
+    Db,
+    Limit,
+    RunName,
+    as_json,
+    json_answer,
+    page_answer,
+    parse_step,
+    ready_answer,
+)
 from portal.web.render import render
+from portal.web.token_spans import draw_tokens
 
 api = APIRouter(prefix="/api/v1", tags=["data"])
 pages = APIRouter(include_in_schema=False)
+
+At = Annotated[str, Query(description="Rows, counted from 0 and separated by commas; default: first, middle and last.")]
+SHOWN_TOKENS = 300
+"""Tokens drawn of a sample row."""
 
 
 @api.get("/runs/{org}/{name}/chunks", response_model=Page[ChunkRow], summary="Chunks of a run")
@@ -23,8 +41,17 @@ def read_chunks(request: Request, db: Db, run: RunName, limit: Limit = 100, curs
 
 @api.get("/runs/{org}/{name}/chunks/{chunk}", response_model=ChunkView, summary="One chunk")
 def read_chunk(db: Db, settings: Config, run: RunName, chunk: str) -> Response:
-    """Its files, source mix, the steps that read it and what happened meanwhile."""
+    """Its files, source mix, the steps that read it, checkpoints among them and what happened meanwhile."""
     return json_answer(get_chunk(db, run, chunk, settings))
+
+
+@api.get("/runs/{org}/{name}/chunks/{chunk}/rows", response_model=ChunkSample, summary="Rows of a chunk")
+def read_rows(request: Request, db: Db, settings: Config, run: RunName, chunk: str, at: At = "") -> Response:
+    """As they lie in the files, decoded; a row that cannot be read carries a `fault`.
+
+    For the rows of a step ask `steps/{step}/tokens`: file order is not the order of training.
+    """
+    return ready_answer(request, as_json(sample_chunk(db, settings, run, chunk, _asked(at))))
 
 
 @pages.get("/runs/{org}/{name}/chunks")
@@ -36,6 +63,19 @@ def show_chunks(request: Request, db: Db, run: RunName, cursor: Cursor = None) -
 
 @pages.get("/runs/{org}/{name}/chunks/{chunk}")
 def show_chunk(request: Request, db: Db, settings: Config, run: RunName, chunk: str) -> Response:
-    """One of them: files, source mix, and when it was read."""
+    """One of them: files, source mix, when it was read, and a place for its rows."""
     context = {"detail": get_run(db, run), "tab": "Data", "view": get_chunk(db, run, chunk, settings)}
     return render(request, "data/chunk.html", context)
+
+
+@pages.get("/runs/{org}/{name}/chunks/{chunk}/rows")
+def show_rows(request: Request, db: Db, settings: Config, run: RunName, chunk: str, at: At = "") -> Response:
+    """Sample rows: a page of their own, and a part of the chunk's page."""
+    sample = sample_chunk(db, settings, run, chunk, _asked(at))
+    drawn = [draw_tokens(row, {}, 0, min(len(row.token_ids), SHOWN_TOKENS)) for row in sample.rows]
+    context = {"sample": sample, "drawn": drawn, "shown": SHOWN_TOKENS, "at": at}
+    return render(request, "data/rows.html", {"detail": get_run(db, run), "tab": "Data", **context})
+
+
+def _asked(at: str) -> list[int] | None:
+    return [parse_step(row.strip(), "at") for row in at.split(",") if row.strip()] or None

@@ -16,7 +16,17 @@ from portal.catalog.answers.checkpoints import (
     Measure,
     SourceTokens,
 )
-from portal.catalog.answers.data import ChunkRow, ChunkSpanView, ChunkView, DataAtStep, OrderView, TokenBatch, TokenRow
+from portal.catalog.answers.data import (
+    ChunkRow,
+    ChunkSample,
+    ChunkSpanView,
+    ChunkView,
+    DataAtStep,
+    OrderView,
+    StepRows,
+    TokenBatch,
+    TokenRow,
+)
 from portal.catalog.answers.files import FileView
 from portal.catalog.answers.findings import EventView, FindingCounts, FindingView, FoundFinding
 from portal.catalog.answers.metrics import MetricAnswer, MetricAtStep, SeriesBuckets, SeriesView
@@ -32,6 +42,7 @@ __all__ = [
     "CheckpointRow",
     "CheckpointView",
     "ChunkRow",
+    "ChunkSample",
     "ChunkSpanView",
     "ChunkView",
     "ConfigChange",
@@ -65,6 +76,7 @@ __all__ = [
     "SeriesView",
     "SourceTokens",
     "StageView",
+    "StepRows",
     "StepView",
     "TensorFile",
     "TensorTable",

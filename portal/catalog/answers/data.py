@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from portal.catalog.answers.checkpoints import CheckpointRef
 from portal.catalog.answers.files import FileView
 from portal.catalog.answers.findings import EventView
 
@@ -61,6 +62,35 @@ class ChunkView:
     events: list[EventView]
     previous: str | None
     next: str | None
+    checkpoints: list[CheckpointRef] = field(default_factory=list)
+    """Released while it was read, by step."""
+    step_rows: list[StepRows] = field(default_factory=list)
+    """Some of the steps that read it with the rows they read, where the order says so without a file."""
+    readable: bool = False
+    """Whether its bytes lie on this machine."""
+    tokenizer: str | None = None
+
+
+@dataclass(frozen=True)
+class StepRows:
+    """Rows of one chunk that one step read, in the order of the batch."""
+
+    step: int
+    rows: list[int]
+    """Up to the first eight."""
+    total: int
+
+
+@dataclass(frozen=True)
+class ChunkSample:
+    """Rows of a chunk as they lie in its files, whatever the order in which they were read."""
+
+    run: str
+    chunk: str
+    rows_total: int
+    rows: list[TokenRow]
+    """``position`` is the place in this list, not in a batch."""
+    tokenizer: bool
 
 
 @dataclass(frozen=True)
