@@ -79,15 +79,16 @@ class MegatronReader(RowReader):
         end = first + size * len(rows)
         if not 0 <= first < end <= self._end or pointers != tuple(range(first, end, size)):
             return None
-        place = self._shards.locate(first)
-        if end > self._shards.starts[place.file + 1]:
+        starts = self._shards.starts
+        file = bisect_right(starts, first) - 1
+        if end > starts[file + 1]:
             return None
-        source = self._sources[place.file]
+        source, offset = self._sources[file], first - starts[file]
         try:
-            raw = source.read(place.row, size * len(rows))
+            raw = source.read(offset, end - first)
         except PortalError:
             return None
-        places = repeat(source.path), range(place.row, place.row + len(raw), size)
+        places = repeat(source.path), range(offset, offset + len(raw), size)
         return rows_of_block(self, rows, raw, self._index.dtype, places)
 
     def _read_scattered(self, rows: Sequence[int], pointers: tuple[int, ...], size: int) -> list[Row | RowFault] | None:

@@ -114,12 +114,13 @@ class RowReader(ABC):
         """The rows asked for, in that order; a row that cannot be read is a RowFault in its place."""
         if not rows:
             return []
-        run = range(rows[0], rows[0] + len(rows))
-        if list(rows) == list(run):
-            if run[0] >= 0 and run[-1] < self.rows:
-                return self._read(run)
-        elif min(rows) >= 0 and max(rows) < self.rows:
-            return self._read(list(rows))
+        asked, first = rows if isinstance(rows, list) else list(rows), rows[0]
+        end = first + len(asked)
+        if asked == list(range(first, end)):
+            if first >= 0 and end <= self.rows:
+                return self._read(range(first, end))
+        elif min(asked) >= 0 and max(asked) < self.rows:
+            return self._read(asked)
         inside = [row for row in rows if 0 <= row < self.rows]
         found = iter(self._read(inside) if inside else [])
         return [next(found) if 0 <= row < self.rows else self._beyond(row) for row in rows]

@@ -53,9 +53,9 @@ class FileBytes:
 
     def read(self, offset: int, length: int) -> bytes:
         """Exactly ``length`` bytes from ``offset``; DataFault when the file ends before."""
-        self.tally.bytes_read += length
-        self.tally.reads += 1
-        kept = self._open
+        tally, kept = self.tally, self._open
+        tally.bytes_read += length
+        tally.reads += 1
         if kept is not None:
             found = os.pread(kept.descriptor, length, offset)
             # One pread returns at most 2 GiB, and nothing at the end of the file.
