@@ -77,7 +77,7 @@ def draw_panels(panels: Sequence[Panel], window: Window, log: bool = False) -> d
             at = {"yaxis": "y" if index == 0 else f"y{index + 1}"}
             place = {"panel": index, "curve": number}
             spikes = find_spikes(curve.buckets)
-            for trace in _traces(panel, number, colour, spikes):
+            for trace in _traces(panel, number, colour, spikes, log):
                 data.append(trace | at | {"meta": trace["meta"] | place})
             look = {"run": curve.run, "colour": colour, "dash": DASHES[number % len(DASHES)]}
             curves.append(look | _numbers(curve.buckets, log) | {"spikes": int(spikes.size)})
@@ -112,7 +112,7 @@ def _packed(array: npt.NDArray[Any], dtype: str) -> dict[str, str]:
     return {"dtype": dtype[1:], "bdata": base64.b64encode(data).decode("ascii")}
 
 
-def _traces(panel: Panel, number: int, colour: str, spikes: npt.NDArray[np.intp]) -> Iterator[Trace]:
+def _traces(panel: Panel, number: int, colour: str, spikes: npt.NDArray[np.intp], log: bool) -> Iterator[Trace]:
     curve = panel.curves[number]
     buckets = curve.buckets
     middle = curve.at((buckets.first_step + buckets.last_step) // 2)
@@ -132,7 +132,7 @@ def _traces(panel: Panel, number: int, colour: str, spikes: npt.NDArray[np.intp]
     for code, kind in enumerate(KINDS):
         steps = buckets.nonfinite_steps[buckets.nonfinite_kinds == code]
         if steps.size:
-            marks = {"x": pack_x(curve.at(steps)), "y": pack(_heights(buckets, steps))}
+            marks = {"x": pack_x(curve.at(steps)), "y": pack(_heights(buckets, steps, log))}
             yield shapes.nonfinite_shape(kind) | marks | {"meta": {"role": "nonfinite"}}
 
 
@@ -153,11 +153,14 @@ def _band(buckets: Buckets, middle: npt.NDArray[Any]) -> Trace:
     }
 
 
-def _heights(buckets: Buckets, steps: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """For each step the mean of the nearest bucket at or before it that has one, else the first after, else 0."""
-    known = np.flatnonzero(buckets.finite > 0)
+def _heights(buckets: Buckets, steps: npt.NDArray[np.int64], log: bool) -> npt.NDArray[np.float64]:
+    """For each step the mean of the nearest bucket at or before it that has one, else the first after, else 0.
+
+    With ``log`` only means above 0 count, and 1 stands where there is none.
+    """
+    known = np.flatnonzero((buckets.finite > 0) & ((buckets.mean > 0) if log else True))
     if not known.size:
-        return np.zeros(len(steps))
+        return np.full(len(steps), 1.0 if log else 0.0)
     place = np.searchsorted(buckets.first_step[known], steps, side="right") - 1
     heights: npt.NDArray[np.float64] = buckets.mean[known[np.clip(place, 0, None)]]
     return heights

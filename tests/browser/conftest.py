@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize
 from portal.database import create_database_engine
 from portal.settings import Settings
 from portal.web.app import create_app
-from tests.browser.releases import hostile_run, long_run
+from tests.browser.releases import child_run, hostile_run, long_run, wide_run
 from tests.builders import small_run
 from tests.conftest import missing
 
@@ -61,7 +61,9 @@ def served(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     engine = create_database_engine(settings)
     small_run(engine, settings, folder / "small")
     long_run(engine, settings)
+    child_run(engine, settings)
     hostile_run(engine, settings, folder / "hostile")
+    wide_run(engine, settings, folder / "wide")
     engine.dispose()
     app = create_app(settings)
     listening = socket.socket()
@@ -84,6 +86,7 @@ def look(request: pytest.FixtureRequest, browser: Browser, served: str) -> Itera
         viewport=ViewportSize(width=wanted.get("width", 1280), height=820),
         color_scheme=wanted.get("scheme", "light"),
         bypass_csp=wanted.get("bypass_csp", False),
+        java_script_enabled=wanted.get("java_script_enabled", True),
     )
     page = context.new_page()
     watched = Watched(page)

@@ -15,6 +15,8 @@ from portal.settings import Settings
 from tests.builders import byte_tokenizer, record, series_data
 
 STEPS = 40_000
+WIDE, DEEP = (2240, 2049), (2, 32_768)
+"""Rows and token ids of the two batches of ``lab/wide``."""
 SPIKE, NAN, INF = 23_456, 9_001, 31_000
 ATTACKS = [
     "<script>window.hit=1</script>",
@@ -101,6 +103,45 @@ def long_run(engine: Engine, settings: Settings) -> int:
     return record(engine, settings, document, None, series, findings)
 
 
+def wide_run(engine: Engine, settings: Settings, folder: Path) -> int:
+    """``lab/wide``: step 1 reads a batch of Amber's size, step 2 two rows of 32,768 tokens; no step after has bytes."""
+    folder.mkdir(parents=True)
+    (folder / "tokenizer.json").write_text(byte_tokenizer().to_str())
+    random = np.random.default_rng(5)
+    shapes = {"wide": WIDE, "deep": DEEP}
+    for name, shape in shapes.items():
+        ids = random.integers(33, 90, shape).astype("<u2")
+        ids[:, 5::6] = 220
+        ids[:, 400::700] = 258
+        ids.tofile(folder / f"{name}.bin")
+    chunks = [
+        {"name": name, "files": [{"path": f"{name}.bin"}], "format": "flat", "dtype": "u16"}
+        | {"rows": shape[0], "row_length": shape[1]}
+        for name, shape in shapes.items()
+    ]
+    chunks.append({"name": "far", "files": [{"path": "hf://datasets/lab/far@main/far.jsonl"}], "format": "jsonl"})
+    batches = [("wide", 1, WIDE), ("deep", 2, DEEP), ("far", 3, DEEP)]
+    document: dict[str, Any] = {
+        "run": "lab/wide",
+        "tokenizer": "tokenizer.json",
+        "training": {"last_step": 3},
+        "stages": [
+            {"name": name, "first_step": step, "last_step": step, "rows_per_step": shape[0]}
+            | {"sequence_length": 2048 if name == "wide" else shape[1], "row_length": shape[1]}
+            | {"tokens_per_step": shape[0] * (2048 if name == "wide" else shape[1])}
+            for name, step, shape in batches
+        ],
+        "data": {
+            "chunks": [*chunks[:2], chunks[2] | {"rows": DEEP[0]}],
+            "order": [
+                {"first_step": step, "last_step": step, "chunks": [name], "kind": "sequential"}
+                for name, step, _ in batches
+            ],
+        },
+    }
+    return record(engine, settings, document, folder)
+
+
 def hostile_run(engine: Engine, settings: Settings, folder: Path) -> int:
     """``lab/hostile``: markup, scripts and control characters wherever a release may put text."""
     folder.mkdir(parents=True)
@@ -141,3 +182,25 @@ def hostile_run(engine: Engine, settings: Settings, folder: Path) -> int:
     ]
     findings = [FoundFinding("made-up", "warning", EVERYTHING, 1, {"what": EVERYTHING})]
     return record(engine, settings, document, folder, series, findings)
+
+
+def child_run(engine: Engine, settings: Settings) -> int:
+    """``lab/child``: goes on from ``lab/long`` with batches twice as large; the same loss and an evaluation."""
+    steps = np.arange(1, 10_001)
+    document: dict[str, Any] = {
+        "run": "lab/child",
+        "kind": "finetune",
+        "parent": {"run": "lab/long", "step": STEPS},
+        "synthetic": True,
+        "training": {"last_step": 10_000, "row_length": 17, "sequence_length": 16, "rows_per_step": 8}
+        | {"tokens_per_step": 128},
+        "checkpoints": [{"step": 10_000, "files": [], "location": "hf://lab/child@main"}],
+    }
+    series = [
+        series_data("train/loss", steps, 2 + 3 / steps),
+        series_data("eval/arc", steps[999::1000], np.linspace(0.2, 0.5, 10), group="eval"),
+        *(series_data(f"layer/{k:03d}/norm", steps[::1000], np.full(10, k * 1.0), group="layer") for k in range(400)),
+        series_data("broken", steps[:50], np.full(50, np.nan)),
+        series_data("once", [5], [1.5]),
+    ]
+    return record(engine, settings, document, None, series)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Watched
@@ -130,3 +133,218 @@ def test_choosing_series_draws_them(look: Watched) -> None:
 def test_a_run_without_metrics_still_shows_its_lanes(look: Watched) -> None:
     page = look.open("/runs/lab/hostile")
     expect(page.locator(".lanes[data-ready=true] svg")).to_be_visible()
+
+
+def redrawn(page: Page) -> None:
+    expect(page.locator(".plot[data-ready=true]")).to_be_visible()
+
+
+def x_at(page: Page, count: float) -> float:
+    """Where a count of the x axis lies on the screen, by the drawn axis itself."""
+    return x_of(page, count)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("kind", "count"), [("tokens", SPIKE * 64), ("chunk", (SPIKE - 1) / 1000)])
+def test_another_x_axis_keeps_clicks_zoom_and_lanes_at_their_steps(look: Watched, kind: str, count: float) -> None:
+    page = ready(look)
+    page.locator(".segments label", has_text=kind).click()
+    redrawn(page)
+    assert asked(page)["x"] == [kind]
+    assert traces(page, "spike")[0][0] == pytest.approx(count)
+    box = page.locator(".panels").bounding_box()
+    assert box is not None
+    page.mouse.click(x_at(page, count), box["y"] + 60)
+    expect(page.locator("#drawer h2")).to_contain_text(f"{SPIKE:,}")
+    page.mouse.move(x_at(page, count) - 60, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(x_at(page, count) + 60, box["y"] + 100, steps=4)
+    with page.expect_response(re.compile(r"/figure\?.*x=" + kind)):
+        page.mouse.up()
+    redrawn(page)
+    assert int(asked(page)["first"][0]) < SPIKE < int(asked(page)["last"][0])
+    page.go_back()
+    page.go_back()
+    page.go_back()
+    redrawn(page)
+    assert asked(page) == {}
+    expect(page.locator(".segments input[value=step]")).to_be_checked()
+    assert traces(page, "spike")[0][0] == SPIKE
+    assert look.complaints == []
+
+
+def test_an_x_axis_that_is_not_possible_says_why(look: Watched) -> None:
+    page = ready(look, "/runs/lab/child?x=chunk")
+    expect(page.get_by_role("alert")).to_contain_text("its chunks are not tied to steps")
+    expect(page.locator(".segments input[value=chunk]")).to_be_disabled()
+    expect(page.locator(".hint")).to_contain_text("No x axis by checkpoint: it has only one checkpoint.")
+    assert look.complaints == []
+
+
+def test_the_crosshair_reads_the_exact_step_where_buckets_are_coarse(look: Watched) -> None:
+    page = ready(look)
+    box = page.locator(".panels").bounding_box()
+    assert box is not None
+    page.mouse.move(x_of(page, 20_000), box["y"] + 60)
+    said = page.locator(".heads .is").first
+    expect(said).to_contain_text(re.compile(r"at step [\d,]+ · around it mean"))
+    text = said.inner_text()
+    value, step = re.match(r"(\S+) at step ([\d,]+)", text).groups()  # type: ignore[union-attr]
+    at = page.request.get(f"/api/v1/runs/lab/long/steps/{step.replace(',', '')}").json()
+    exact = next(m["value"] for m in at["metrics"] if m["name"] == "train/loss")
+    assert float(value) == pytest.approx(exact, rel=1e-4)
+
+
+def test_smoothing_keeps_the_raw_line_and_means_the_same_at_any_zoom(look: Watched) -> None:
+    page = ready(look, f"{RUN}?smooth=0.9")
+    assert len(traces(page, "smooth")) == len(traces(page, "line")) == 3
+    faint = page.evaluate("document.querySelector('.panels')._fullData.find(t => t.meta.role === 'line').opacity")
+    assert faint < 0.5
+    expect(page.locator(".heads .is").first).to_contain_text(
+        re.compile(r"smoothed 0\.9 \(half weight after 263 steps\)")
+    )
+    at = "step => { const t = document.querySelector('.panels')._fullData.find(t => t.meta.role === 'smooth');"
+    at += " let k = 0; t.x.forEach((x, i) => { if (Math.abs(x - step) < Math.abs(t.x[k] - step)) k = i; }); return t.y[k]; }"
+    coarse = page.evaluate(at, 15_000)
+    look.open(f"{RUN}?smooth=0.9&first=14900&last=15100")
+    assert page.evaluate(at, 15_000) == pytest.approx(coarse, abs=0.02)
+    page.locator("input[name=smooth]").evaluate(
+        "node => { node.value = 0; node.dispatchEvent(new Event('input', { bubbles: true })); }"
+    )
+    expect(page.locator(".heads .is").first).not_to_contain_text("smoothed")
+    assert "smooth" not in asked(page)
+
+
+def test_a_gap_stays_a_gap_in_the_smoothed_line(look: Watched) -> None:
+    page = ready(look, f"{RUN}?smooth=0.9&first={NAN - 20}&last={NAN + 20}")
+    ys = page.evaluate(
+        "Array.from(document.querySelector('.panels')._fullData.find(t => t.meta.role === 'smooth').y, String)"
+    )
+    assert [k for k, y in enumerate(ys) if y == "NaN"] == [20]
+
+
+def test_a_name_folds_its_panel_and_twice_shows_it_alone(look: Watched) -> None:
+    page = ready(look)
+    name = page.get_by_role("button", name="train/grad_norm")
+    name.click()
+    redrawn(page)
+    expect(name).to_have_attribute("aria-expanded", "false")
+    assert len(traces(page, "line")) == 2
+    name.click()
+    redrawn(page)
+    page.get_by_role("button", name="train/lr").focus()
+    page.keyboard.press("s")
+    redrawn(page)
+    assert sorted(asked(page)["hide"]) == ["train/grad_norm", "train/loss"]
+    expect(page.get_by_role("button", name="train/loss")).to_have_attribute("aria-expanded", "false")
+    page.get_by_role("button", name="train/loss").dblclick()
+    redrawn(page)
+    assert sorted(asked(page)["hide"]) == ["train/grad_norm", "train/lr"]
+    assert look.complaints == []
+
+
+def test_another_run_is_laid_over_and_told_apart_without_colour(look: Watched) -> None:
+    page = ready(look)
+    select = page.locator("select[name=over]")
+    assert select.locator("optgroup").first.locator("option").all_inner_texts() == ["lab/child"]
+    select.select_option("lab/child")
+    redrawn(page)
+    expect(page.locator(".key-of-runs button")).to_have_count(2)
+    drawn = page.evaluate(
+        "document.querySelector('.panels')._fullData.filter(t => t.meta.role === 'line').map(t => t.line.dash)"
+    )
+    assert sorted(drawn) == ["dash", "solid", "solid", "solid"]
+    box = page.locator(".panels").bounding_box()
+    assert box is not None
+    page.mouse.move(x_of(page, 5_000), box["y"] + 60)
+    expect(page.locator(".heads .is").first.locator(".dot")).to_have_count(2)
+    page.get_by_role("button", name="lab/child").click()
+    redrawn(page)
+    assert asked(page)["off"] == ["lab/child"]
+    assert len(traces(page, "line")) == 3
+    page.locator(".segments label", has_text="tokens").click()
+    page.get_by_role("button", name="lab/child").click()
+    redrawn(page)
+    assert max(traces(page, "line")[1]) == pytest.approx(10_000 * 128, rel=0.01)
+    assert look.complaints == []
+
+
+def test_what_is_drawn_is_a_table_and_a_csv_with_the_same_numbers(look: Watched, tmp_path: Path) -> None:
+    page = ready(look, f"{RUN}?first=1000&last=30000")
+    page.get_by_role("link", name="Table").click()
+    table = page.locator("#numbers")
+    expect(table).to_contain_text("train/loss")
+    row = [cell.inner_text() for cell in table.locator("tbody tr").first.locator("td").all()]
+    page.get_by_text("Save").click()
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="What is drawn (CSV)").click()
+    saved.value.save_as(tmp_path / "drawn.csv")
+    with (tmp_path / "drawn.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {r["series"] for r in rows} == {"train/loss", "train/grad_norm", "train/lr"}
+    first = rows[0]
+    assert row[0] == f"{int(first['first_step']):,}–{int(first['last_step']):,}"
+    assert float(row[1]) == float(first["mean"])
+    assert float(row[5]) == float(first["max"])
+    assert sum(int(r["points"]) for r in rows if r["series"] == "train/loss") == 29_001
+    assert sum(int(r["nan"]) for r in rows) == 1
+    table.get_by_role("link", name="Later steps").click()
+    expect(table).to_contain_text(re.compile(r"rows 101–200 of"))
+    page.go_back()
+    expect(table).to_contain_text(re.compile(r"rows 1–100 of"))
+    table.get_by_role("link", name="Close").click()
+    expect(table).to_be_hidden()
+    assert look.complaints == []
+
+
+@pytest.mark.parametrize("kind", ["PNG", "SVG"])
+def test_pictures_say_what_they_show(look: Watched, tmp_path: Path, kind: str) -> None:
+    page = ready(look, f"{RUN}?smooth=0.5&over=lab/child")
+    page.get_by_text("Save").click()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name=kind).click()
+    saved.value.save_as(tmp_path / "picture")
+    data = (tmp_path / "picture").read_bytes()
+    if kind == "PNG":
+        assert data[:8] == b"\x89PNG\r\n\x1a\n"
+        assert len(data) > 20_000
+    else:
+        text = data.decode()
+        for said in ("lab/long", "lab/child", "train/loss", "nats", "points", "smoothed 0.5", ">step<"):
+            assert said in text
+    assert look.complaints == []
+
+
+def test_four_hundred_series_are_searched_and_drawn_in_bounds(look: Watched) -> None:
+    page = ready(look, "/runs/lab/child")
+    page.locator(".picker summary").first.click()
+    page.get_by_role("searchbox", name="Find").fill("layer/39")
+    assert page.locator(".picker label[data-name]:visible").count() == 10
+    page.get_by_role("searchbox", name="Find").fill("")
+    page.evaluate("document.querySelectorAll('.picker input[name=series]').forEach(box => { box.checked = true; })")
+    page.get_by_role("button", name="Show these").click()
+    redrawn(page)
+    expect(page.locator("#told")).to_contain_text("The first 24 of 404 series are drawn.")
+    expect(page.locator(".heads > div")).to_have_count(24)
+    assert look.complaints == []
+
+
+@pytest.mark.parametrize(("series", "says"), [("broken", "50 NaN"), ("once", "1 point"), ("eval/arc", "10 points")])
+def test_odd_series_are_drawn_and_told(look: Watched, series: str, says: str) -> None:
+    page = ready(look, f"/runs/lab/child?series={series}&smooth=0.9&y=log")
+    expect(page.locator(".heads .is").first).to_contain_text(says)
+    marked = page.locator(".panels .scatterlayer .point").count()
+    assert marked >= 1
+    assert look.complaints == []
+
+
+@pytest.mark.parametrize("look", [{"java_script_enabled": False}], indirect=True)
+def test_without_scripts_the_form_and_the_table_still_work(look: Watched) -> None:
+    page = look.page
+    page.goto(f"{RUN}?table=train/loss")
+    expect(page.locator("#numbers tbody tr")).to_have_count(100)
+    page.get_by_label("tokens", exact=True).check(force=True)
+    page.get_by_role("button", name="Go").click()
+    assert asked(page)["x"] == ["tokens"]
+    expect(page.get_by_label("tokens", exact=True)).to_be_checked()
+    page.get_by_role("link", name="Table").click()
+    expect(page.locator("#numbers th", has_text="tokens")).to_be_visible()

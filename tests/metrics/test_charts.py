@@ -148,6 +148,12 @@ def test_what_a_log_axis_cannot_draw_is_counted(ask: Any) -> None:
     assert draw_panels([one("loss", "", ask([1.0, 0.0]))], Window(1, 4))["panels"][0]["curves"][0]["hidden"] == 0
 
 
+def test_a_log_axis_shows_what_is_not_finite_too(ask: Any) -> None:
+    for values, height in (([np.nan] * 9, 1.0), ([2.0, -3.0, np.nan], 2.0)):
+        figure = draw_panels([one("loss", "", ask(values))], Window(1, 9), log=True)
+        assert set(unpack(by_role(figure, "nonfinite")[0]["y"]).tolist()) == {height}
+
+
 def test_panels_do_not_overlap(ask: Any) -> None:
     panels = [one(str(k), "", ask([1.0, 2.0])) for k in range(5)]
     layout = draw_panels(panels, Window(1, 2))["layout"]
