@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Text, case, cast, func, or_, select
 from sqlmodel import Session, col
 
 from portal.catalog.answers import FindingCounts
-from portal.models import Checkpoint, Chunk, Config, DataOrder, File, Finding, MetricSeries, Release
+from portal.models import Checkpoint, Chunk, Config, DataOrder, File, FileLocation, Finding, MetricSeries, Release
 
 CONFIDENCES = ("exact", "reconstructed", "chunk", "unknown")
 """Strongest first."""
@@ -33,12 +34,16 @@ class Counts:
     confidences: dict[str, int] = field(default_factory=dict)
     """Steps by order confidence."""
     findings: dict[str, int] = field(default_factory=dict)
+    verified_at: datetime | None = None
+    """When one of its files was last found to be what it claims."""
+    verified: int = 0
+    """Files that were."""
 
 
 def count_rows(session: Session, releases: Sequence[int]) -> dict[int, Counts]:
     """Counts of several releases in a constant number of queries."""
     found: dict[int, Counts] = defaultdict(Counts)
-    for fill in (_count_checkpoints, _count_files, _count_orders, _count_findings, _count_plain):
+    for fill in (_count_checkpoints, _count_files, _count_orders, _count_findings, _count_verified, _count_plain):
         fill(session, releases, found)
     return found
 
@@ -121,6 +126,17 @@ def _count_findings(session: Session, releases: Sequence[int], found: dict[int, 
     )
     for release, severity, count in session.execute(statement):
         found[release].findings[severity] = count
+
+
+def _count_verified(session: Session, releases: Sequence[int], found: dict[int, Counts]) -> None:
+    statement = (
+        select(col(File.release_id), func.max(col(FileLocation.verified_at)), func.count(func.distinct(col(File.id))))
+        .join(FileLocation, col(FileLocation.file_id) == col(File.id))
+        .where(col(File.release_id).in_(releases), col(FileLocation.state) == "verified")
+        .group_by(col(File.release_id))
+    )
+    for release, at, count in session.execute(statement):
+        found[release].verified_at, found[release].verified = at, count
 
 
 def _count_plain(session: Session, releases: Sequence[int], found: dict[int, Counts]) -> None:

@@ -140,6 +140,8 @@ def _summary(run: str, release: Any, counts: Counts, on_cadence: int) -> RunSumm
         findings=finding_counts(counts),
         version=release.version,
         published_at=release.published_at,
+        verified_at=counts.verified_at,
+        verified_files=counts.verified,
     )
 
 

@@ -26,6 +26,7 @@ Headers = list[tuple[bytes, bytes]]
 KEPT = re.compile(
     rb"^(/api/v1)?/runs(/[^/]+/[^/]+(/(timeline|lanes|figure(\.csv)?|lineage|configs|events|findings|evaluations|metrics/data"
     rb"|(checkpoints|chunks)(/[^/]+)?|metrics|steps/[^/]+/pair))?)?/?$|^/$|^/runs/[^/]+/[^/]+/steps/[^/]+$"
+    rb"|^(/api/v1)?/compare$|^/compare/figure$"
 )
 """Addresses whose answers follow from the catalog alone. Token rows are not among them, as their bytes lie in
 files; nor is a step's JSON, which is made faster than it is worth keeping."""

@@ -16,6 +16,16 @@ from portal.catalog.answers.checkpoints import (
     Measure,
     SourceTokens,
 )
+from portal.catalog.answers.compare import (
+    ComparedEvaluation,
+    ComparedFile,
+    ComparedResult,
+    ComparedRow,
+    ComparedSeries,
+    ComparedSource,
+    ComparedSubject,
+    Comparison,
+)
 from portal.catalog.answers.data import (
     ChunkRow,
     ChunkSample,
@@ -45,6 +55,14 @@ __all__ = [
     "ChunkSample",
     "ChunkSpanView",
     "ChunkView",
+    "ComparedEvaluation",
+    "ComparedFile",
+    "ComparedResult",
+    "ComparedRow",
+    "ComparedSeries",
+    "ComparedSource",
+    "ComparedSubject",
+    "Comparison",
     "ConfigChange",
     "ConfigView",
     "DataAtStep",

@@ -40,6 +40,10 @@ class RunSummary:
     findings: FindingCounts
     version: int
     published_at: datetime
+    verified_at: datetime | None = None
+    """When a file of it was last read here and found to be what it claims; None when none ever was."""
+    verified_files: int = 0
+    """How many of its files were."""
 
 
 @dataclass(frozen=True)
