@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, Request
-from sqlalchemy import Engine
 from starlette.responses import Response
 from starlette.testclient import TestClient
 
@@ -101,7 +99,7 @@ def test_a_portal_below_a_prefix_answers_the_same(client: TestClient, app: FastA
 
 
 def test_a_fault_of_the_portal_is_told_in_the_same_way(
-    client: TestClient, ordinary: TestClient, small: SmallRun, settings: Settings, engine: Engine, tmp_path: Path
+    client: TestClient, ordinary: TestClient, small: SmallRun
 ) -> None:
     (small.folder / "chunk_0.jsonl").unlink()
     ours, theirs = client.get(TOKENS), ordinary.get(TOKENS)
