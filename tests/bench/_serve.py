@@ -7,10 +7,11 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from portal.settings import Settings
 from portal.web.app import create_app
+from portal.web.assets import load_assets
 
 
 def make_floor() -> FastAPI:
@@ -27,10 +28,31 @@ def make_floor() -> FastAPI:
     return app
 
 
+BARE = """<!doctype html><title>bare</title><link rel="preload" as="fetch" crossorigin href="{figure}">
+<div id="plot"></div><script src="{bundle}"></script><script>
+const arrays = {{ i4: Int32Array, f4: Float32Array, f8: Float64Array }};
+fetch("{figure}", {{ credentials: "same-origin" }}).then((answer) => answer.json())
+  .then((figure) => Plotly.newPlot("plot", figure.data, figure.layout, {{ displayModeBar: false, staticPlot: true }}))
+  .then(() => requestAnimationFrame(() => setTimeout(() => {{ window.ready = performance.now(); }}, 0)));
+</script>"""
+
+
+def make_portal(folder: str) -> FastAPI:
+    """The portal, with ``/bare?figure=``: a page that draws a figure and does nothing else."""
+    app = create_app(Settings(data=Path(folder)))
+    bundle = load_assets().url("vendor/plotly-basic.min.js")
+
+    @app.get("/bare")
+    async def bare(figure: str) -> HTMLResponse:
+        return HTMLResponse(BARE.format(figure=figure, bundle=bundle))
+
+    return app
+
+
 def main() -> None:
     """Serve until killed."""
     port, folder = int(sys.argv[1]), sys.argv[2]
-    app = make_floor() if folder == "-" else create_app(Settings(data=Path(folder)))
+    app = make_floor() if folder == "-" else make_portal(folder)
     uvicorn.run(app, host="127.0.0.1", port=port, access_log=False, log_level="warning")
 
 
