@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from portal.catalog.answers import ConfigChange
+from sqlmodel import Session
+
+from portal.catalog.answers import ConfigChange, ConfigTable, SettingRow
 from portal.catalog.facts import ConfigFact, ReleaseFacts
-from portal.catalog.hyperparameters import flatten
+from portal.catalog.hyperparameters import flatten, written
+from portal.catalog.release import load_facts
+
+MAX_COLUMNS = 20
 
 
 def config_at(facts: ReleaseFacts, step: int) -> ConfigFact | None:
@@ -25,3 +30,25 @@ def changes_between(facts: ReleaseFacts, earlier: int, later: int) -> list[Confi
         for key in dict.fromkeys([*old, *new])
         if key not in old or key not in new or old[key] != new[key]
     ]
+
+
+def get_config_table(session: Session, run: str, text: str = "", differing: bool = False) -> ConfigTable:
+    """Every setting of the first twenty configs, in the order they were written.
+
+    ``text`` keeps those whose name or value contains it, whatever the case; ``differing`` those that change.
+    """
+    configs = [c for c in load_facts(session, run).configs if c.values][:MAX_COLUMNS]
+    flat = [flatten(c.values) for c in configs]
+    keys = list(dict.fromkeys(key for one in flat for key in one))
+    rows = [SettingRow(key, [one.get(key) for one in flat], _differs(key, flat)) for key in keys]
+    needle = text.casefold()
+    kept = [row for row in rows if (row.differs or not differing) and (not needle or _contains(row, needle))]
+    return ConfigTable([(c.first_step, c.last_step) for c in configs], kept, len(rows))
+
+
+def _differs(key: str, flat: list[dict[str, object]]) -> bool:
+    return any(key not in one for one in flat) or len({written(one[key]) for one in flat}) > 1
+
+
+def _contains(row: SettingRow, needle: str) -> bool:
+    return needle in row.key.casefold() or any(needle in written(value).casefold() for value in row.values)

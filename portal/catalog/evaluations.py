@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy import func, select
 from sqlmodel import Session, col
 
@@ -10,6 +12,34 @@ from portal.catalog.paging import check_limit, check_text, make_cursor, read_cur
 from portal.catalog.release import load_facts
 from portal.models import Evaluation
 
+HIGHER = frozenset(
+    [
+        "acc",
+        "acc_norm",
+        "acc_mutual_info",
+        "acc_bytes",
+        "exact_match",
+        "em",
+        "f1",
+        "mc1",
+        "mc2",
+        "mcc",
+        "bleu",
+        "chrf",
+        "rouge1",
+        "rouge2",
+        "rougel",
+        "bleurt_acc",
+        "bleu_acc",
+        "rouge1_acc",
+        "pass@1",
+        "accuracy",
+        "likelihood_diff",
+    ]
+)
+LOWER = frozenset(
+    ["loss", "ppl", "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter", "wer"]
+)
 _COLUMNS = tuple(col(getattr(Evaluation, name)) for name in EvaluationView.__dataclass_fields__)
 
 
@@ -46,13 +76,22 @@ def list_measures(session: Session, run: str) -> list[Measure]:
     """What was measured: each suite, task and metric with how many results it has, by task. One query."""
     facts = load_facts(session, run)
     names = (col(Evaluation.suite), col(Evaluation.task), col(Evaluation.metric))
+    value = col(Evaluation.value)
     statement = (
-        select(*names, func.count(), func.min(Evaluation.step), func.max(Evaluation.step))
+        select(
+            *names, func.count(), func.min(Evaluation.step), func.max(Evaluation.step), func.min(value), func.max(value)
+        )
         .where(col(Evaluation.release_id) == facts.head.id)
         .group_by(*names)
         .order_by(names[1], names[2], names[0])
     )
-    return [Measure(*row) for row in session.execute(statement)]
+    return [replace(Measure(*row), better=better_way(row[2])) for row in session.execute(statement)]
+
+
+def better_way(metric: str) -> str | None:
+    """Whether ``higher`` or ``lower`` is better, by the metric names of lm-evaluation-harness; None for others."""
+    name = metric.split(",")[0].casefold()
+    return "higher" if name in HIGHER else "lower" if name in LOWER else None
 
 
 def list_results(session: Session, run: str, measure: Measure) -> list[EvaluationView]:

@@ -16,12 +16,16 @@ from portal.web import (
     checkpoints,
     chunks,
     compare,
+    configs,
     digests,
     docs,
+    evaluations,
     figures,
     files,
+    findings,
     health,
     inspector,
+    lineage,
     metrics,
     moments,
     pairs,
@@ -36,7 +40,7 @@ from portal.web.direct import DirectAnswers
 from portal.web.headers import SecurityHeaders
 from portal.web.kept import AnswerShelf, KeepAnswers
 
-NOUNS = (steps, pairs, metrics, checkpoints, chunks, runs, search, compare)
+NOUNS = (steps, pairs, metrics, checkpoints, chunks, runs, lineage, evaluations, configs, findings, search, compare)
 """Modules with an `api` and a `pages` router each; routes are tried in this order, so the busiest come first."""
 DIRECT = ((metrics.api, metrics.read_metric_data), (steps.api, steps.read_step), (tokens.api, tokens.read_tokens))
 """What is answered without the framework."""

@@ -38,10 +38,20 @@ from portal.catalog.answers.data import (
     TokenRow,
 )
 from portal.catalog.answers.files import FileView
-from portal.catalog.answers.findings import EventView, FindingCounts, FindingView, FoundFinding
+from portal.catalog.answers.findings import EventView, FindingCounts, FindingGroup, FindingView, FoundFinding
 from portal.catalog.answers.metrics import MetricAnswer, MetricAtStep, SeriesBuckets, SeriesView
 from portal.catalog.answers.paging import Page
-from portal.catalog.answers.runs import ConfigView, Lineage, OrderSpanView, RunDetail, RunSummary, StageView, Timeline
+from portal.catalog.answers.runs import (
+    ConfigTable,
+    ConfigView,
+    Lineage,
+    OrderSpanView,
+    RunDetail,
+    RunSummary,
+    SettingRow,
+    StageView,
+    Timeline,
+)
 from portal.catalog.answers.search import SearchAnswer, SearchGroup, SearchHit
 from portal.catalog.answers.steps import Pair, PairChunk, PairData, StepView
 from portal.catalog.answers.tensors import TensorFile, TensorTable, TensorView
@@ -64,6 +74,7 @@ __all__ = [
     "ComparedSubject",
     "Comparison",
     "ConfigChange",
+    "ConfigTable",
     "ConfigView",
     "DataAtStep",
     "DataSeen",
@@ -73,6 +84,7 @@ __all__ = [
     "EventView",
     "FileView",
     "FindingCounts",
+    "FindingGroup",
     "FindingView",
     "FoundFinding",
     "Lineage",
@@ -92,6 +104,7 @@ __all__ = [
     "SearchHit",
     "SeriesBuckets",
     "SeriesView",
+    "SettingRow",
     "SourceTokens",
     "StageView",
     "StepRows",

@@ -163,3 +163,12 @@ class Measure:
     results: int
     first_step: int | None
     last_step: int | None
+    lowest: float | None = None
+    highest: float | None = None
+    better: str | None = None
+    """``higher`` or ``lower`` where the metric's name says which is better."""
+
+    @property
+    def best(self) -> float | None:
+        """The best value, where it is known which way is better."""
+        return {"higher": self.highest, "lower": self.lowest}.get(self.better or "")

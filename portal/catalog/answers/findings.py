@@ -54,3 +54,17 @@ class EventView:
     note: str
     evidence: str
     origin: str
+
+
+@dataclass(frozen=True)
+class FindingGroup:
+    """Findings of one kind, severity and state; a run may have hundreds of one kind."""
+
+    code: str
+    severity: str
+    state: str
+    count: int
+    first_step: int | None
+    last_step: int | None
+    first: list[FindingView]
+    """The first few, by step."""

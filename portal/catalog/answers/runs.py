@@ -94,6 +94,27 @@ class ConfigView:
 
 
 @dataclass(frozen=True)
+@dataclass(frozen=True)
+class SettingRow:
+    """One setting over all configs of a run, beside each other."""
+
+    key: str
+    values: list[Any]
+    """One a config; None where it is not set."""
+    differs: bool
+
+
+@dataclass(frozen=True)
+class ConfigTable:
+    """The settings of a run's configs as rows, for reading and comparing."""
+
+    columns: list[tuple[int, int | None]]
+    """First and last step of each config that has values."""
+    rows: list[SettingRow]
+    total: int
+    """Settings before any were filtered out."""
+
+
 class Lineage:
     """Where a run comes from and what came of it."""
 

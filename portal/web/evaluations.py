@@ -1,0 +1,58 @@
+"""What was measured at checkpoints, and one measure over the steps."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from portal.catalog.answers import EvaluationView, Measure, Page
+from portal.catalog.evaluations import list_evaluations, list_measures, list_results
+from portal.catalog.runs import get_run
+from portal.web.deps import Cursor, Db, Limit, RunName, page_answer
+from portal.web.drawings import draw_curve
+from portal.web.render import render
+
+api = APIRouter(prefix="/api/v1", tags=["runs"])
+pages = APIRouter(include_in_schema=False)
+
+
+@api.get("/runs/{org}/{name}/evaluations", response_model=Page[EvaluationView], summary="Evaluation results")
+def read_evaluations(
+    request: Request,
+    db: Db,
+    run: RunName,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    task: Annotated[str | None, Query(description="Only this task.", max_length=300)] = None,
+) -> Response:
+    """One metric of one task at one step per item, by step."""
+    return page_answer(request, list_evaluations(db, run, limit, cursor, task))
+
+
+@pages.get("/runs/{org}/{name}/evaluations")
+def show_evaluations(request: Request, db: Db, run: RunName, q: Annotated[str, Query(max_length=200)] = "") -> Response:
+    """Measures, narrowed to those that contain ``q``, and the results of the chosen one."""
+    measures = list_measures(db, run)
+    asked = tuple(request.query_params.get(name) for name in ("suite", "task", "metric"))
+    matching = [m for m in measures if q.casefold() in f"{m.task} {m.metric} {m.suite}".casefold()]
+    chosen = next((m for m in measures if (m.suite, m.task, m.metric) == asked), next(iter(matching or measures), None))
+    results = list_results(db, run, chosen) if chosen else []
+    points = [(r.step, r.value) for r in results if r.step is not None and r.value is not None]
+    context = {
+        "measures": measures,
+        "matching": matching,
+        "q": q,
+        "chosen": chosen,
+        "results": results,
+        "best": _best(chosen, results),
+        "drawing": draw_curve(points),
+    }
+    return render(request, "evaluations/list.html", {"detail": get_run(db, run), "tab": "Evaluations", **context})
+
+
+def _best(chosen: Measure | None, results: list[EvaluationView]) -> EvaluationView | None:
+    """The result with the best value, the earliest of equals; None where better is not defined."""
+    best = chosen.best if chosen else None
+    return next((r for r in results if best is not None and r.value == best), None)

@@ -1,0 +1,73 @@
+"""Findings, events, configs, lineage and evaluations as pages: grouped, filtered, drawn."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+from portal.catalog.answers import FoundFinding
+from portal.settings import Settings
+from tests.builders import record
+
+
+@pytest.fixture
+def pages(app: FastAPI, engine: Engine, settings: Settings) -> TestClient:
+    """A run with 90 findings of one kind, two configs, a parent and more children than are drawn."""
+    found = [FoundFinding("equal-weights", "error", f"Equal {k}.", k, {"steps": [k, k + 1]}, str(k)) for k in range(90)]
+    configs = [{"values": {"lr": 1}, "first_step": 1, "last_step": 4}, {"values": {"lr": 2}, "first_step": 5}]
+    document = {
+        "run": "lab/r",
+        "parent": {"run": "lab/gone", "step": 7},
+        "kind": "resume",
+        "configs": configs,
+        "events": [{"step": 3, "kind": "spike", "note": "x" * 19_000}, {"step": 4, "kind": "restart"}],
+        "description": "word " * 3000,
+    }
+    record(engine, settings, document, findings=found)
+    for k in range(20):
+        record(
+            engine, settings, {"run": f"lab/child-{k:02d}", "kind": "finetune", "parent": {"run": "lab/r", "step": 5}}
+        )
+    return TestClient(app, raise_server_exceptions=False)
+
+
+def test_findings_are_grouped_and_each_has_an_anchor(pages: TestClient) -> None:
+    text = pages.get("/runs/lab/r/findings").text
+    assert "90 times" in text
+    assert text.count('class="finding"') == 3
+    one = pages.get("/api/v1/runs/lab/r/findings?step=44").json()["items"][0]
+    assert f'id="{one["id"]}"' in pages.get("/runs/lab/r/findings?step=44").text
+    listed = pages.get("/runs/lab/r/findings?code=equal-weights").text
+    assert listed.count('class="finding"') == 90
+    assert "No finding is of this kind" in pages.get("/runs/lab/r/findings?severity=info").text
+
+
+def test_events_by_kind_cut_long_notes(pages: TestClient) -> None:
+    text = pages.get("/runs/lab/r/events?kind=spike").text
+    assert "19,000 characters" in text
+    assert "restart <" in text
+    assert len(text) < 40_000
+    assert pages.get("/api/v1/runs/lab/r/events?kind=restart").json()["total"] == 1
+
+
+def test_configs_mark_what_differs_and_swap_only_the_table(pages: TestClient) -> None:
+    assert 'class="differs"' in pages.get("/runs/lab/r/configs").text
+    headers = {"HX-Request": "true", "HX-Target": "settings"}
+    block = pages.get("/runs/lab/r/configs?q=nothing", headers=headers).text
+    assert "<form" not in block
+    assert "No setting contains" in block
+
+
+def test_lineage_is_drawn_and_told(pages: TestClient) -> None:
+    text = pages.get("/runs/lab/r/lineage").text
+    drawing = text[text.index('<svg class="axis family"') : text.index("</svg>", text.index("axis family"))]
+    assert 'href="/runs/lab/gone"' not in drawing
+    assert "lab/gone" in drawing
+    assert "and 6 more, listed below" in drawing
+    assert 'href="/runs/lab/child-19"' in text
+
+
+def test_evaluations_of_a_run_without_any(pages: TestClient) -> None:
+    assert "publishes no evaluation" in pages.get("/runs/lab/r/evaluations?q=x").text
