@@ -28,12 +28,15 @@ from portal.errors import BadRequest, CheckpointNotFound
 
 FEWEST, MOST = 2, 8
 MAX_PANELS = 12
+_BEFORE = r"^((train|optim|optimizer|opt)[/_. -]?)?"
 ROLES = (
-    ("loss", re.compile(r"(^|[/_. -])(train[/_. -]?)?(loss|lm[_ ]loss|cross[_ ]?entropy([_ ]?loss)?)$", re.IGNORECASE)),
-    ("gradient norm", re.compile(r"grad(ient)?[/_. -]?norm|total_grad_norm", re.IGNORECASE)),
-    ("learning rate", re.compile(r"(^|[/_. -])(lr|learning[_ -]?rate)([/_. -]|$)", re.IGNORECASE)),
+    ("loss", re.compile(_BEFORE + r"(loss|lm[_ ]loss|cross[_ ]?entropy([_ ]?loss)?)$", re.IGNORECASE)),
+    ("gradient norm", re.compile(_BEFORE + r"(total[_ ]?)?grad(ient)?[/_. -]?norm$", re.IGNORECASE)),
+    ("learning rate", re.compile(_BEFORE + r"(lr|learning[_ -]?rate)([_ ]group[_ ]?0)?$", re.IGNORECASE)),
 )
-"""What is drawn when nothing is named: each run's own series of that meaning, however it is called."""
+"""What is drawn when nothing is named: each run's own series of that meaning, however it is called.
+
+The whole name has to fit: ``seed2/train/lm_loss`` is the loss of another run."""
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,15 @@ def test_what_is_drawn_is_each_runs_own_series_of_that_meaning(runs: Engine) -> 
     assert found.shared == []
 
 
+def test_the_loss_of_another_seed_is_nobodys_loss(engine: Engine, settings: Settings) -> None:
+    for run, name in (("a", "seed2/train/lm_loss"), ("b", "train/CrossEntropyLoss")):
+        series = [series_data(name, [1, 2], [2.0, 1.0]), series_data("optim/total_grad_norm", [1, 2], [2.0, 1.0])]
+        record(engine, settings, {"run": f"lab/{run}"}, None, series)
+    with open_session(engine) as session:
+        panels = compared(session, "lab/a", "lab/b").panels
+    assert [p.series for p in panels] == [[None, "train/CrossEntropyLoss"], ["optim/total_grad_norm"] * 2]
+
+
 def test_two_to_eight_that_exist(runs: Engine) -> None:
     with open_session(runs) as session:
         for names in (["lab/small"], ["lab/small"] * 9):
