@@ -252,8 +252,9 @@ class ReleaseFacts:
             return
         nearest = 0 if step < 0 else last
         shown = step if abs(step) < 10**18 else f"{'-' if step < 0 else ''}a number of {len(str(abs(step)))} digits"
+        known = f"{self.run} has steps 0 (the initial model) to {last}; {shown} lies outside."
         raise StepNotRecorded(
-            f"{self.run} has steps 0 (the initial model) to {last}; {shown} lies outside.",
+            known if last else f"How many steps {self.run} took is not known, so {shown} names none of them.",
             f"Ask for step {nearest}.",
             first_step=0,
             last_step=last,

@@ -22,23 +22,27 @@ def show_runs(url: Url = "", as_json: AsJson = False) -> None:
     """List the runs of a portal."""
     with open_portal(url) as portal:
         runs = list(portal.runs())
-    if as_json:
-        print_json(runs)
-        return
-    headings = ["run", "title", "parameters", "tokens", "steps", "checkpoints", "order", "open", "findings"]
-    print_table(headings, [_run_row(r) for r in runs], right=["parameters", "tokens", "steps", "checkpoints", "open"])
-    if not runs:
-        say("No run is published here yet. Try `portal publish FOLDER` or `portal demo`.")
+        if as_json:
+            print_json(runs)
+        else:
+            _print_runs(runs)
 
 
 def show_step(run: RunArgument, step: StepArgument, url: Url = "", as_json: AsJson = False) -> None:
     """Show what lies at a step: metrics, checkpoints around it, its data, its config, events."""
     with open_portal(url) as portal:
         found = portal.step(run, checked_step(step))
-    if as_json:
-        print_json(found)
-        return
-    _print_step(found)
+        if as_json:
+            print_json(found)
+        else:
+            _print_step(found)
+
+
+def _print_runs(runs: list[dict[str, Any]]) -> None:
+    headings = ["run", "title", "parameters", "tokens", "steps", "checkpoints", "order", "open", "findings"]
+    print_table(headings, [_run_row(r) for r in runs], right=["parameters", "tokens", "steps", "checkpoints", "open"])
+    if not runs:
+        say("No run is published here yet. Try `portal publish FOLDER` or `portal demo`.")
 
 
 def _print_step(found: dict[str, Any]) -> None:
@@ -97,11 +101,15 @@ def _run_row(run: dict[str, Any]) -> list[object]:
     return [
         run["run"],
         run["title"] + (" (synthetic)" if run["synthetic"] else ""),
-        number(run["parameters"]),
-        number(run["tokens"]),
-        number(run["last_step"]),
+        _known(run["parameters"]),
+        _known(run["tokens"]),
+        _known(run["last_step"]),
         f"{run['checkpoints']}/{run['checkpoints_expected']}",
         run["order_confidence"],
         f"{sum(openness.values())}/{len(openness)}",
         ", ".join(findings) or "–",
     ]
+
+
+def _known(value: int | None) -> str:
+    return "unknown" if value is None else number(value)

@@ -11,8 +11,9 @@ from sqlmodel import Session
 from portal.catalog.answers import FoundFinding
 from portal.catalog.lineage import get_lineage
 from portal.catalog.runs import get_run, get_timeline, list_runs
+from portal.catalog.steps import get_step
 from portal.database import open_session
-from portal.errors import BadRequest, RunNotFound
+from portal.errors import BadRequest, RunNotFound, StepNotRecorded
 from portal.settings import Settings
 from tests.builders import SmallRun, many_checkpoints, record, small_run
 from tests.catalog.queries import counted
@@ -170,3 +171,14 @@ def test_parents_that_name_each_other_end_the_chain(engine: Engine, settings: Se
     record(engine, settings, {"run": "lab/b", "parent": {"run": "lab/a", "step": 7}})
     with open_session(engine) as session:
         assert [p["run"] for p in get_lineage(session, "lab/a").parents] == ["lab/b", "lab/a"]
+
+
+def test_steps_and_tokens_that_nobody_published_are_unknown(engine: Engine, settings: Settings) -> None:
+    record(engine, settings, {"run": "lab/chat", "training": {"last_step": 0}, "checkpoints": [{"labels": ["main"]}]})
+    with open_session(engine) as session:
+        (listed,) = list_runs(session).items
+        assert (listed.last_step, listed.tokens) == (None, None)
+        assert get_run(session, "lab/chat").summary == listed
+        assert get_timeline(session, "lab/chat").last_step is None
+        with pytest.raises(StepNotRecorded, match="How many steps lab/chat took is not known"):
+            get_step(session, settings, "lab/chat", 5)

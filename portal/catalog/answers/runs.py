@@ -24,7 +24,8 @@ class RunSummary:
     parameters: int | None
     tokens: int | None
     first_step: int
-    last_step: int
+    last_step: int | None
+    """None where nobody said how many steps the run took."""
     checkpoints: int
     """Released and not declared missing."""
     checkpoints_expected: int
@@ -94,7 +95,6 @@ class ConfigView:
 
 
 @dataclass(frozen=True)
-@dataclass(frozen=True)
 class SettingRow:
     """One setting over all configs of a run, beside each other."""
 
@@ -115,6 +115,7 @@ class ConfigTable:
     """Settings before any were filtered out."""
 
 
+@dataclass(frozen=True)
 class Lineage:
     """Where a run comes from and what came of it."""
 
@@ -141,7 +142,8 @@ class Timeline:
     run: str
     version: int
     first_step: int
-    last_step: int
+    last_step: int | None
+    """None where neither the release nor a checkpoint says it."""
     stages: list[StageView]
     checkpoints: list[CheckpointRow]
     chunks: list[ChunkRow]
