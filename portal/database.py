@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import DatabaseError as DatabaseFault
@@ -20,6 +17,9 @@ from sqlmodel import Session
 
 from portal.errors import Unavailable, UsageError
 from portal.settings import Settings
+
+if TYPE_CHECKING:
+    from alembic.config import Config as AlembicConfig
 
 __all__ = [
     "DatabaseDown",
@@ -56,6 +56,10 @@ def open_session(engine: Engine) -> Iterator[Session]:
 
 def migrate(engine: Engine) -> None:
     """Bring the schema up to date."""
+    if _is_current(engine):
+        return
+    from alembic import command  # noqa: PLC0415 - half a second that a schema that is up to date does not need
+
     with engine.begin() as connection:
         config = _alembic_config()
         config.attributes["connection"] = connection
@@ -64,6 +68,11 @@ def migrate(engine: Engine) -> None:
 
 def check_schema(engine: Engine) -> None:
     """Raise Unavailable when the schema is not the one this version needs."""
+    if _is_current(engine):
+        return
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415 - as above
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
     head = ScriptDirectory.from_config(_alembic_config()).get_current_head()
     with engine.connect() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
@@ -91,7 +100,31 @@ def _create_engine(url: URL) -> Engine:
     return engine
 
 
+def _is_current(engine: Engine) -> bool:
+    """Whether the schema is the newest one; False also where only Alembic itself could tell."""
+    newest = _newest_revision()
+    with engine.connect() as connection:
+        if newest is None or not inspect(connection).has_table("alembic_version"):
+            return False
+        return connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().all() == [newest]
+
+
+def _newest_revision() -> str | None:
+    """The one revision that no other one follows; None where the scripts do not form a plain line."""
+    texts = [path.read_text("utf-8") for path in (migrations_folder() / "versions").glob("*.py")]
+    revisions = {found[1] for text in texts if (found := _REVISION.search(text))}
+    followed = {found[1] for text in texts if (found := _FOLLOWED.search(text))}
+    newest = revisions - followed
+    return newest.pop() if len(newest) == 1 and len(revisions) == len(texts) else None
+
+
+_REVISION = re.compile(r'^revision(?:: str)? = "([^"]+)"', re.MULTILINE)
+_FOLLOWED = re.compile(r'^down_revision(?:: [^=]+)? = "([^"]+)"', re.MULTILINE)
+
+
 def _alembic_config() -> AlembicConfig:
+    from alembic.config import Config as AlembicConfig  # noqa: PLC0415 - as above
+
     config = AlembicConfig()
     config.set_main_option("script_location", str(migrations_folder()))
     return config

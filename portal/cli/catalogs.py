@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from portal.database import DatabaseFault, Engine, check_schema, create_database_engine, migrate
 from portal.errors import Unavailable
@@ -11,11 +13,13 @@ from portal.settings import Settings
 
 
 @contextmanager
-def open_catalog(settings: Settings) -> Iterator[Engine]:
+def open_catalog(settings: Settings, create: bool = True) -> Iterator[Engine]:
     """The database of ``settings``: an embedded one is migrated, a shared one must be up to date.
 
-    Raises Unavailable when it is outdated or does not answer.
+    Raises Unavailable when it is outdated or does not answer, and without ``create`` when there is none yet.
     """
+    if not create:
+        check_there(settings)
     with reached(settings):
         engine = create_database_engine(settings)
         try:
@@ -26,6 +30,18 @@ def open_catalog(settings: Settings) -> Iterator[Engine]:
             yield engine
         finally:
             engine.dispose()
+
+
+def check_there(settings: Settings) -> None:
+    """Raise Unavailable where reading would have to make an embedded database first: who only reads changes nothing."""
+    url = settings.resolved_database_url
+    path = Path(url.removeprefix("sqlite:///"))
+    if url.startswith("sqlite:///") and not os.path.lexists(path):
+        raise Unavailable(
+            f"There is no catalog here: {path} does not exist.",
+            "Ask a portal with --url (or PORTAL_URL), name another folder with PORTAL_DATA, or make a catalog: "
+            "`portal demo` or `portal publish FOLDER`.",
+        )
 
 
 @contextmanager

@@ -39,8 +39,14 @@ def fetch_pair(  # noqa: PLR0913 - the command line is read from the signature
     choice = PairChoice(data, steps, tuple(p.strip() for p in parts.split(",") if p.strip()))
     if to.exists() and not to.is_dir():
         raise UsageError(f"{to} is not a folder.", "Name another one with --to.")
-    with open_portal(url) as portal, progress_bars() as progress:
-        report = download_pair(portal, run, step, to, choice, progress)
+    with open_portal(url) as portal:
+        with progress_bars() as progress:
+            report = download_pair(portal, run, step, to, choice, progress)
+        _tell(report, as_json)
+    return 0 if report.complete else 1
+
+
+def _tell(report: PairReport, as_json: bool) -> None:
     if as_json:
         print_json(
             {
@@ -54,7 +60,6 @@ def fetch_pair(  # noqa: PLR0913 - the command line is read from the signature
         )
     else:
         _print(report)
-    return 0 if report.complete else 1
 
 
 def _print(report: PairReport) -> None:

@@ -47,13 +47,13 @@ def show_tokens(  # noqa: PLR0913 - the command line is read from the signature
     first, last = _interval(rows, 0, None if as_json else 3)
     with open_portal(url) as portal:
         batch = _read(portal, run, step, first, last, text=not ids)
-    if first >= batch["rows_total"]:
-        raise BadRequest(f"The batch of step {step} has {number(batch['rows_total'])} rows, counted from 0.", "")
-    if as_json:
-        print_json(batch)
-    else:
-        _print(batch, ids, explain)
-    return int(any(row["fault"] for row in batch["rows"]))
+        if first >= batch["rows_total"]:
+            raise BadRequest(f"The batch of step {step} has {number(batch['rows_total'])} rows, counted from 0.", "")
+        if as_json:
+            print_json(batch)
+        else:
+            _print(batch, ids, explain)
+        return int(any(row["fault"] for row in batch["rows"]))
 
 
 def _read(portal: Portal, run: str, step: str, first: int, last: int | None, text: bool) -> dict[str, Any]:

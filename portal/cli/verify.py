@@ -95,7 +95,7 @@ def _scan(run: str, deep: bool) -> ScanReport:
     from portal.settings import Settings  # noqa: PLC0415
 
     settings = Settings()
-    with open_catalog(settings) as engine, progress_bars() as progress:
+    with open_catalog(settings, create=False) as engine, progress_bars() as progress:
         if deep:
             progress.begin("hash", 0)
         return scan_run(engine, settings, run, deep, lambda _path, done: progress.advance(done))

@@ -8,14 +8,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from portal.client.paths import inside
 from portal.errors import DataFault
-from portal.manifest import CheckpointEntry, FileEntry, Manifest, checkpoints_of, chunks_of, orders_of
-from portal.manifest.read import find_manifest, read_manifest_file
+
+if TYPE_CHECKING:
+    from portal.manifest import CheckpointEntry, FileEntry, Manifest
 
 SUMS = "SHA256SUMS"
+MANIFESTS = ("release.yaml", "release.yml", "release.json")
+"""What a manifest is called at the root of a release."""
 _SUM = re.compile(r"([0-9a-f]{64}) [ *](.+)", re.ASCII)
 
 
@@ -73,6 +76,10 @@ def read_release(folder: Path) -> Listing:
 
     Raises ManifestRefused for a manifest with faults, DataFault for a list of digests that cannot be read.
     """
+    # Imported here because asking a portal needs no manifest, and reading one takes a tenth of a second to import.
+    from portal.manifest import checkpoints_of  # noqa: PLC0415
+    from portal.manifest.read import find_manifest, read_manifest_file  # noqa: PLC0415
+
     manifest = read_manifest_file(folder)
     found = Listing("release", manifest.run)
     found.add(Expected(find_manifest(folder).name))
@@ -108,6 +115,8 @@ def all_files(folder: Path) -> Iterator[str]:
 
 def _named(manifest: Manifest) -> Iterator[tuple[FileEntry, str | None]]:
     """Files that stand in the manifest by name, each with the location its path is relative to."""
+    from portal.manifest import FileEntry, checkpoints_of, chunks_of, orders_of  # noqa: PLC0415 - as above
+
     for checkpoint in checkpoints_of(manifest):
         if not checkpoint.missing:
             yield from ((entry, checkpoint.location) for entry in checkpoint.files)

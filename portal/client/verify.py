@@ -13,9 +13,8 @@ from portal.client.claim import CLAIM
 from portal.client.download import DownloadProgress, NoProgress
 from portal.client.partial import digest_of
 from portal.client.paths import inside
-from portal.client.released import SUMS, Expected, Listing, all_files, published_by, read_pair, read_release
+from portal.client.released import MANIFESTS, SUMS, Expected, Listing, all_files, published_by, read_pair, read_release
 from portal.errors import FileMissing
-from portal.manifest.read import NAMES
 
 BAD = ("changed", "missing", "unreadable")
 OWN = {"pair.json", CLAIM, SUMS}
@@ -93,7 +92,7 @@ def verify_folder(
 
 def holds_release(folder: Path) -> bool:
     """Whether a manifest lies at the root of ``folder``."""
-    return any((folder / name).is_file() for name in NAMES)
+    return any((folder / name).is_file() for name in MANIFESTS)
 
 
 def _listed(folder: Path) -> Listing:

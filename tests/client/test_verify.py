@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from portal.client import Portal, verify_folder
+from portal.client.released import MANIFESTS
 from portal.errors import DataFault, FileMissing, ManifestRefused
+from portal.manifest.read import NAMES
 from tests.builders import SMALL, SmallRun
 
 FILES = {
@@ -147,3 +149,7 @@ def test_a_manifest_with_faults_and_no_manifest(folder: Path, tmp_path_factory: 
         verify_folder(folder)
     with pytest.raises(FileMissing, match=r"no pair\.json and no release\.yaml"):
         verify_folder(tmp_path_factory.mktemp("empty"))
+
+
+def test_the_names_of_a_manifest_are_those_it_is_read_by() -> None:
+    assert MANIFESTS == NAMES
