@@ -24,7 +24,7 @@ from portal.client.batch import save_batch
 from portal.client.claim import claimed
 from portal.client.download import DownloadProgress, Failed, download_all
 from portal.client.partial import Fetched
-from portal.client.plan import ROLES_OF_PART, plan_files
+from portal.client.plan import ROLES_OF_PART, bring_home, plan_files
 from portal.client.ranges import Wanted
 from portal.errors import PortalError, UsageError
 
@@ -98,6 +98,7 @@ def download_pair(
     to.mkdir(parents=True, exist_ok=True)
     report = PairReport(run, pair["step"], to, pair=pair, not_fetched=absent)
     with claimed(to, pair):
+        bring_home(to, wanted)
         done = download_all(portal, _remembered(to, wanted), choice.workers, progress)
         report.files = [_entry(f, to) for f in done.fetched]
         report.failed = [_failure(f, to) for f in done.failed]
@@ -149,10 +150,10 @@ def _remembered(to: Path, wanted: Sequence[Wanted]) -> list[Wanted]:
     """
     try:
         files = json.loads((to / "pair.json").read_text("utf-8"))["files"]
-        known = {(to / f["path"], f["url"]): str(f["sha256"]) for f in files}
+        known = {str(f["url"]): str(f["sha256"]) for f in files}
     except (OSError, ValueError, KeyError, TypeError):
         return list(wanted)
-    return [w if w.sha256 else replace(w, fetched_sha256=known.get((w.target, w.url))) for w in wanted]
+    return [w if w.sha256 else replace(w, fetched_sha256=known.get(w.url)) for w in wanted]
 
 
 def _write_reports(report: PairReport, portal: Portal) -> None:

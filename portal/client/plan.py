@@ -19,12 +19,14 @@ ROLES_OF_PART = {
 }
 """What `parts` choose of a checkpoint."""
 
+DATA = "data"
+
 
 def plan_files(pair: dict[str, Any], to: Path, parts: Sequence[str] = ()) -> tuple[list[Wanted], list[str]]:
     """The files to fetch into ``to`` with their places there, and a sentence for each that cannot be had.
 
     A checkpoint's files lie below ``checkpoint/`` without the folders they all share, data files below
-    ``data/`` under their whole paths. Raises DataFault for paths that cannot be written there together.
+    ``data/`` under their paths, in which a leading ``data/`` is not said twice. Raises DataFault for paths that cannot be written there together.
     """
     files = pair["checkpoint"]["files"]
     absent = [] if files else [_unlisted(pair["checkpoint"]["location"])]
@@ -37,9 +39,28 @@ def plan_files(pair: dict[str, Any], to: Path, parts: Sequence[str] = ()) -> tup
             _add(wanted, absent, to / "checkpoint", name, file)
     chunk_files = [f for chunk in pair["data"]["chunks"] for f in chunk["files"]]
     for file in [*chunk_files, *pair["data"].get("order_files", [])]:
-        _add(wanted, absent, to / "data", file["path"], file)
+        _add(wanted, absent, to / DATA, "/".join(_below_data(checked_parts(file["path"]))), file)
     _refuse_overlaps(wanted)
     return list(wanted.values()), list(dict.fromkeys(absent))
+
+
+def bring_home(to: Path, wanted: Sequence[Wanted]) -> None:
+    """Move data files, finished or not, from ``data/data/``, where earlier versions put them."""
+    former, targets = to / DATA / DATA, {w.target for w in wanted}
+    for target in (t for t in targets if to / DATA in t.parents and former / t.relative_to(to / DATA) not in targets):
+        old = former / target.relative_to(to / DATA)
+        for end in ("", *UNFINISHED):
+            here, there = old.with_name(old.name + end), target.with_name(target.name + end)
+            if here.is_file() and not there.exists():
+                there.parent.mkdir(parents=True, exist_ok=True)
+                here.replace(there)
+    for folder in [*sorted((p for p in former.rglob("*") if p.is_dir()), reverse=True), former]:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _below_data(parts: list[str]) -> list[str]:
+    return parts[1:] if len(parts) > 1 and parts[0] == DATA else parts
 
 
 def _unlisted(location: str | None) -> str:

@@ -237,3 +237,28 @@ def test_a_list_that_points_out_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "pair.json").write_text(json.dumps({"files": [entry]}))
     with pytest.raises(DataFault):
         verify_folder(tmp_path)
+
+
+def test_data_is_not_said_twice_and_files_of_earlier_versions_come_home(
+    at_files: Portal, files: FileServer, tmp_path: Path
+) -> None:
+    bodies = {"data/a.jsonl": b"a" * 9, "data/deep/b.jsonl": b"b" * 9, "train/c.jsonl": b"c" * 9}
+    files.contents |= {f"/{k}": body for k, body in enumerate(bodies.values())}
+    serve(files, [], [file_view(path, f"/{k}", body) for k, (path, body) in enumerate(bodies.items())])
+    former = tmp_path / "data" / "data"
+    (former / "deep").mkdir(parents=True)
+    (former / "a.jsonl").write_bytes(bodies["data/a.jsonl"])
+    (former / "deep" / "b.jsonl.part").write_bytes(b"unfinished")
+    report = download_pair(at_files, RUN, 5, tmp_path)
+    assert [f["path"] for f in report.files] == ["data/a.jsonl", "data/deep/b.jsonl", "data/train/c.jsonl"]
+    assert report.fetched_bytes == 18, "what was there was moved"
+    assert not former.exists()
+    assert verify_folder(tmp_path).ok
+    assert not [f for f in verify_folder(tmp_path).files if f.state == "unexpected"]
+
+
+def test_two_files_that_data_would_make_one_are_kept_apart(at_files: Portal, files: FileServer, tmp_path: Path) -> None:
+    files.contents |= {"/one": b"one", "/two": b"two"}
+    serve(files, [], [file_view("data/x", "/one", b"one"), file_view("x", "/two", b"two")])
+    report = download_pair(at_files, RUN, 5, tmp_path)
+    assert sorted((tmp_path / f["path"]).read_bytes() for f in report.files) == [b"one", b"two"]
