@@ -1,7 +1,7 @@
 // The token inspector: parts of a long row come and go as it is scrolled; a span has an address and can be taken along.
 import { say } from "./page.js";
 
-const MARGIN = 700;
+const MARGIN = 200;
 const SHOWN = ["ids", "onlyids"];
 const rows = new Map();
 let view = null;
@@ -14,7 +14,7 @@ class RowView {
     Object.assign(this, { ids: Number(ids), inputs: Number(inputs) || null, stream: stream === "" ? null : Number(stream) });
     this.parts = [...node.querySelectorAll(".part")];
     const drawn = this.parts.find((part) => part.querySelector("b"));
-    if (drawn) this.perToken = drawn.offsetHeight / (drawn.dataset.end - drawn.dataset.first);
+    if (drawn) this.perToken = drawn.getBoundingClientRect().height / (drawn.dataset.end - drawn.dataset.first);
     for (const part of this.parts) if (part !== drawn) this.leave(part);
     this.watcher = new IntersectionObserver((seen) => seen.forEach((one) => (one.isIntersecting ? this.load(one.target) : this.leave(one.target))), {
       root: node,
@@ -81,7 +81,7 @@ class RowView {
     part.dataset.wanted = "";
     const { first, end } = part.dataset;
     if (part.querySelector("b")) {
-      part.style.height = `${part.offsetHeight}px`;
+      part.style.height = `${part.getBoundingClientRect().height}px`;
       const link = document.createElement("a");
       link.className = "more";
       link.href = `${this.node.dataset.here}?row=${this.node.dataset.row}&from=${first}`;

@@ -193,7 +193,7 @@ def test_one_row_can_be_taken_alone(client: TestClient, small: SmallRun) -> None
 )
 def test_a_pasted_link_says_what_it_is(client: TestClient, path: str, title: str, says: list[str]) -> None:
     head = client.get(path).text.partition("</head>")[0]
-    cards = dict(re.findall(r'<meta property="og:(\w+)" content="([^"]*)">', head))
+    cards = dict(re.findall(r'<meta property="og:(\w+)"\s+content="([^"]*)">', head))
     assert title in unescape(cards["title"])
     for said in says:
         assert said in unescape(cards["description"]), cards["description"]
