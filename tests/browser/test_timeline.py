@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Watched
@@ -348,3 +349,21 @@ def test_without_scripts_the_form_and_the_table_still_work(look: Watched) -> Non
     expect(page.get_by_label("tokens", exact=True)).to_be_checked()
     page.get_by_role("link", name="Table").click()
     expect(page.locator("#numbers th", has_text="tokens")).to_be_visible()
+
+
+LOOKS = [{"width": width, "scheme": scheme} for width in (1280, 360) for scheme in ("light", "dark")]
+
+
+@pytest.mark.parametrize("look", LOOKS, indirect=True, ids=lambda at: f"{at['width']}-{at['scheme']}")
+def test_every_control_is_accessible(look: Watched) -> None:
+    everything = "over=lab/child&off=lab/child&x=tokens&smooth=0.95&hide=train/lr&table=train/loss&step=23456&y=log"
+    page = ready(look, f"{RUN}?{everything}")
+    for menu in page.locator("#timeline .picker summary").all():
+        menu.click()
+        faults = [
+            f"{v['id']} at {[n['target'] for n in v['nodes']][:3]}" for v in Axe().run(page).response["violations"]
+        ]
+        assert not faults, "\n".join(faults)
+        page.keyboard.press("Escape")
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert look.complaints == []
