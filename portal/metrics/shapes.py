@@ -33,7 +33,7 @@ def line_shape(curve: int, colour: str, dots: bool) -> Shape:
 @lru_cache(maxsize=64)
 def band_shape(colour: str, alone: bool) -> Shape:
     """Min to max as filled outlines; fainter where it is not ``alone`` in its panel."""
-    edge = {"color": _faded(colour, 0.55), "width": 0.6 if alone else 0}
+    edge = {"color": _faded(colour, 0.55 if alone else 0.4), "width": 0.6}
     return _scatter(
         name="min to max", mode="lines", fill="toself", fillcolor=_faded(colour, 0.28 if alone else 0.15), line=edge
     )

@@ -117,7 +117,7 @@ export class Chart {
     });
     if (!weight) return shown;
     return shown.flatMap((trace) => {
-      if (trace.meta.role === "band") return [{ ...trace, opacity: 0.55 }];
+      if (trace.meta.role === "band") return [{ ...trace, opacity: 0.75 }];
       if (trace.meta.role !== "line") return [trace];
       const bold = { ...trace, mode: "lines", y: this.smoothed(trace.meta), line: { ...trace.line, width: 2 }, meta: { ...trace.meta, role: "smooth" } };
       return [{ ...trace, opacity: 0.35, line: { ...trace.line, width: 1 } }, bold];
