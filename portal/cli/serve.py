@@ -23,6 +23,7 @@ from portal.errors import Unavailable
 from portal.metrics.shapes import warm_up
 from portal.settings import Settings
 from portal.web.app import create_app
+from portal.web.server import SendfileProtocol
 
 Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")]
@@ -54,7 +55,12 @@ def serve(
         served.state.desk.engine.dispose()
         sys.stdout.flush()
         config = uvicorn.Config(
-            "portal.cli.serve:application", factory=True, workers=workers, log_level="warning", access_log=False
+            "portal.cli.serve:application",
+            factory=True,
+            workers=workers,
+            http=SendfileProtocol,
+            log_level="warning",
+            access_log=False,
         )
         Multiprocess(config, [listening]).run()
 
@@ -123,7 +129,8 @@ def _run(served: FastAPI, listening: socket.socket) -> None:
     signal.signal(signal.SIGINT, lambda _number, _frame: None)
     # Beside answering: readers of the first figure need not wait for plotly, and the start does not either.
     threading.Thread(target=warm_up, daemon=True).start()
-    uvicorn.Server(uvicorn.Config(served, log_level="warning", access_log=False)).run(sockets=[listening])
+    config = uvicorn.Config(served, http=SendfileProtocol, log_level="warning", access_log=False)
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 def _invite(address: str, runs: list[str]) -> None:

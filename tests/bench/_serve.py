@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 from portal.settings import Settings
 from portal.web.app import create_app
 from portal.web.assets import load_assets
+from portal.web.server import SendfileProtocol
 
 
 def make_floor() -> FastAPI:
@@ -53,7 +54,7 @@ def main() -> None:
     """Serve until killed."""
     port, folder = int(sys.argv[1]), sys.argv[2]
     app = make_floor() if folder == "-" else make_portal(folder)
-    uvicorn.run(app, host="127.0.0.1", port=port, access_log=False, log_level="warning")
+    uvicorn.run(app, host="127.0.0.1", port=port, http=SendfileProtocol, access_log=False, log_level="warning")
 
 
 if __name__ == "__main__":
