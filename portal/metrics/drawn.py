@@ -11,6 +11,8 @@ import numpy as np
 
 from portal.metrics.charts import Panel
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
 
 @dataclass(frozen=True)
 class DrawnRow:
@@ -64,10 +66,17 @@ def drawn_rows(panel: Panel, start: int = 0, stop: int | None = None) -> Iterato
 
 
 def to_csv(rows: Iterable[DrawnRow], x: str = "step") -> str:
-    """Rows with a header. Empty where a bucket has no finite value; ``x_KIND`` is left out where x counts steps."""
+    """Rows with a header. Empty where a bucket has no finite value; ``x_KIND`` is left out where x counts steps.
+
+    A name that a spreadsheet would take for a formula gets an apostrophe in front (OWASP, "CSV Injection").
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     names = [name for name in DrawnRow.__dataclass_fields__ if name != "x" or x != "step"]
     writer.writerow([f"x_{x}" if name == "x" else name for name in names])
-    writer.writerows([getattr(row, name) for name in names] for row in rows)
+    writer.writerows([_inert(getattr(row, name)) for name in names] for row in rows)
     return out.getvalue()
+
+
+def _inert(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import Request
 from jinja2 import pass_context
@@ -37,6 +37,12 @@ class Card:
 KEPT_IN_ADDRESS = ("step", "row", "t", "v", "q")
 
 
+def path_of(request: Request) -> str:
+    """The path as it was asked, still encoded: names of chunks may hold slashes, question marks and percent signs."""
+    raw: bytes = request.scope.get("raw_path") or b""
+    return raw.decode("latin-1") or quote(request.scope["path"])
+
+
 @pass_context
 def card(context: Context) -> Card | None:
     """`card_of` the page that is being made."""
@@ -49,7 +55,7 @@ def own_address(context: Context) -> str:
     request: Request = context["request"]
     portal = request.app.state.desk.settings.public_url or str(request.base_url)
     kept = [(name, value) for name, value in request.query_params.items() if name in KEPT_IN_ADDRESS]
-    return portal.rstrip("/") + request.url.path + (f"?{urlencode(kept)}" if kept else "")
+    return portal.rstrip("/") + path_of(request) + (f"?{urlencode(kept)}" if kept else "")
 
 
 def card_of(page: Mapping[str, Any]) -> Card | None:

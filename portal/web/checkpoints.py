@@ -44,13 +44,9 @@ def read_checkpoints(request: Request, db: Db, run: RunName, limit: Limit = 100,
     return page_answer(request, list_checkpoints(db, run, limit, cursor))
 
 
-@api.get("/runs/{org}/{name}/checkpoints/{step}", response_model=CheckpointDetail, summary="One checkpoint")
-def read_checkpoint(db: Db, settings: Config, run: RunName, step: StepOrLabel) -> Response:
-    """The state after a step: files, neighbours, findings, evaluations with their change, data seen, derived runs."""
-    return json_answer(get_checkpoint(db, run, step, settings))
-
-
-@api.get("/runs/{org}/{name}/checkpoints/{step}/tensors", response_model=TensorTable, summary="Tensors of a checkpoint")
+@api.get(
+    "/runs/{org}/{name}/checkpoints/{step:path}/tensors", response_model=TensorTable, summary="Tensors of a checkpoint"
+)
 def read_tensors(  # noqa: PLR0913 - FastAPI reads the query from the signature
     request: Request,
     db: Db,
@@ -74,6 +70,12 @@ def read_tensors(  # noqa: PLR0913 - FastAPI reads the query from the signature
     return answer
 
 
+@api.get("/runs/{org}/{name}/checkpoints/{step:path}", response_model=CheckpointDetail, summary="One checkpoint")
+def read_checkpoint(db: Db, settings: Config, run: RunName, step: StepOrLabel) -> Response:
+    """The state after a step: files, neighbours, findings, evaluations with their change, data seen, derived runs."""
+    return json_answer(get_checkpoint(db, run, step, settings))
+
+
 @pages.get("/runs/{org}/{name}/checkpoints")
 def show_checkpoints(request: Request, db: Db, run: RunName, cursor: Cursor = None) -> Response:
     """All of them as a table."""
@@ -81,21 +83,7 @@ def show_checkpoints(request: Request, db: Db, run: RunName, cursor: Cursor = No
     return render(request, "checkpoints/list.html", context)
 
 
-@pages.get("/runs/{org}/{name}/checkpoints/{step}")
-def show_checkpoint(
-    request: Request, db: Db, settings: Config, run: RunName, step: StepOrLabel, address: PortalAddress
-) -> Response:
-    """One of them: files, neighbours, evaluations, what it has read, and how to get it."""
-    view, detail = get_checkpoint(db, run, step, settings), get_run(db, run)
-    context = {
-        "checkpoint": view,
-        "position": draw_position(view, detail),
-        "commands": checkpoint_commands(view, address, detail.summary.last_step or 0),
-    }
-    return render(request, "checkpoints/checkpoint.html", {"detail": detail, "tab": "Checkpoints", **context})
-
-
-@pages.get("/runs/{org}/{name}/checkpoints/{step}/tensors")
+@pages.get("/runs/{org}/{name}/checkpoints/{step:path}/tensors")
 def show_tensors(  # noqa: PLR0913 - FastAPI reads the query from the signature
     request: Request,
     db: Db,
@@ -110,3 +98,17 @@ def show_tensors(  # noqa: PLR0913 - FastAPI reads the query from the signature
     table = list_tensors(db, settings, run, step, role, tensor, TENSORS, cursor)
     context = {"table": table, "wanted": tensor, "kept": urlencode({"role": role, "tensor": tensor}) + "&"}
     return render(request, "checkpoints/tensors.html", {"detail": get_run(db, run), "tab": "Checkpoints", **context})
+
+
+@pages.get("/runs/{org}/{name}/checkpoints/{step:path}")
+def show_checkpoint(
+    request: Request, db: Db, settings: Config, run: RunName, step: StepOrLabel, address: PortalAddress
+) -> Response:
+    """One of them: files, neighbours, evaluations, what it has read, and how to get it."""
+    view, detail = get_checkpoint(db, run, step, settings), get_run(db, run)
+    context = {
+        "checkpoint": view,
+        "position": draw_position(view, detail),
+        "commands": checkpoint_commands(view, address, detail.summary.last_step or 0),
+    }
+    return render(request, "checkpoints/checkpoint.html", {"detail": detail, "tab": "Checkpoints", **context})

@@ -39,19 +39,19 @@ def read_chunks(request: Request, db: Db, run: RunName, limit: Limit = 100, curs
     return page_answer(request, list_chunks(db, run, limit, cursor))
 
 
-@api.get("/runs/{org}/{name}/chunks/{chunk}", response_model=ChunkView, summary="One chunk")
-def read_chunk(db: Db, settings: Config, run: RunName, chunk: str) -> Response:
-    """Its files, source mix, the steps that read it, checkpoints among them and what happened meanwhile."""
-    return json_answer(get_chunk(db, run, chunk, settings))
-
-
-@api.get("/runs/{org}/{name}/chunks/{chunk}/rows", response_model=ChunkSample, summary="Rows of a chunk")
+@api.get("/runs/{org}/{name}/chunks/{chunk:path}/rows", response_model=ChunkSample, summary="Rows of a chunk")
 def read_rows(request: Request, db: Db, settings: Config, run: RunName, chunk: str, at: At = "") -> Response:
     """As they lie in the files, decoded; a row that cannot be read carries a `fault`.
 
     For the rows of a step ask `steps/{step}/tokens`: file order is not the order of training.
     """
     return ready_answer(request, as_json(sample_chunk(db, settings, run, chunk, _asked(at))))
+
+
+@api.get("/runs/{org}/{name}/chunks/{chunk:path}", response_model=ChunkView, summary="One chunk")
+def read_chunk(db: Db, settings: Config, run: RunName, chunk: str) -> Response:
+    """Its files, source mix, the steps that read it, checkpoints among them and what happened meanwhile."""
+    return json_answer(get_chunk(db, run, chunk, settings))
 
 
 @pages.get("/runs/{org}/{name}/chunks")
@@ -61,20 +61,20 @@ def show_chunks(request: Request, db: Db, run: RunName, cursor: Cursor = None) -
     return render(request, "data/list.html", context)
 
 
-@pages.get("/runs/{org}/{name}/chunks/{chunk}")
-def show_chunk(request: Request, db: Db, settings: Config, run: RunName, chunk: str) -> Response:
-    """One of them: files, source mix, when it was read, and a place for its rows."""
-    context = {"detail": get_run(db, run), "tab": "Data", "view": get_chunk(db, run, chunk, settings)}
-    return render(request, "data/chunk.html", context)
-
-
-@pages.get("/runs/{org}/{name}/chunks/{chunk}/rows")
+@pages.get("/runs/{org}/{name}/chunks/{chunk:path}/rows")
 def show_rows(request: Request, db: Db, settings: Config, run: RunName, chunk: str, at: At = "") -> Response:
     """Sample rows: a page of their own, and a part of the chunk's page."""
     sample = sample_chunk(db, settings, run, chunk, _asked(at))
     drawn = [draw_tokens(row, {}, 0, min(len(row.token_ids), SHOWN_TOKENS)) for row in sample.rows]
     context = {"sample": sample, "drawn": drawn, "shown": SHOWN_TOKENS, "at": at}
     return render(request, "data/rows.html", {"detail": get_run(db, run), "tab": "Data", **context})
+
+
+@pages.get("/runs/{org}/{name}/chunks/{chunk:path}")
+def show_chunk(request: Request, db: Db, settings: Config, run: RunName, chunk: str) -> Response:
+    """One of them: files, source mix, when it was read, and a place for its rows."""
+    context = {"detail": get_run(db, run), "tab": "Data", "view": get_chunk(db, run, chunk, settings)}
+    return render(request, "data/chunk.html", context)
 
 
 def _asked(at: str) -> list[int] | None:

@@ -7,6 +7,7 @@ import math
 import unicodedata
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
@@ -176,6 +177,11 @@ def shares(amounts: dict[str, float]) -> dict[str, float]:
     return {name: amount / whole if whole else 0.0 for name, amount in amounts.items()}
 
 
+def part(value: object) -> str:
+    """One part of an address's path: a slash in a name leads into no folder."""
+    return quote(str(value), safe="")
+
+
 def short_hash(value: str | None) -> str:
     """The first twelve digits of a digest."""
     return value[:12] if value else _ABSENT
@@ -222,4 +228,5 @@ FILTERS = {
     "change": change,
     "setting": setting,
     "shares": shares,
+    "part": part,
 }

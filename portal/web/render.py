@@ -18,13 +18,13 @@ from portal import __version__
 from portal.errors import PortalError
 from portal.web.api_page import inline, paragraphs
 from portal.web.assets import load_assets
-from portal.web.cards import card, own_address
+from portal.web.cards import card, own_address, path_of
 from portal.web.filters import FILTERS
 from portal.web.timeline import foremost
 from portal.web.token_spans import span_text
 
 _REPLACEABLE = re.compile(
-    r"^(?P<before>/runs/[^/]+/[^/]+/(steps|checkpoints|chunks)/)[^/]+(?P<after>(/tokens|/pair)?)$|^(?P<run>/runs/)[^/]+/[^/]+"
+    r"^(?P<before>/runs/[^/]+/[^/]+/(steps|checkpoints|chunks)/).+?(?P<after>(/tokens|/pair)?)$|^(?P<run>/runs/)[^/]+/[^/]+"
 )
 VARY = "HX-Request, HX-Target"
 
@@ -35,7 +35,7 @@ def render(request: Request, template: str, context: dict[str, Any], status: int
     A request whose target (``HX-Target``) names no block of the template gets the whole page.
     """
     environment = load_environment()
-    values = {"request": request, "here": request.url.path, "scope": _scope(request), **context}
+    values = {"request": request, "here": path_of(request), "scope": _scope(request), **context}
     block = wanted_block(request)
     if block is not None and block in environment.get_template(template).blocks:
         body = render_block(environment, template, block, values)
@@ -55,7 +55,7 @@ def render_error(request: Request, error: PortalError) -> HTMLResponse:
         "run": _run(request.url.path),
     }
     environment = load_environment()
-    values = {"request": request, "here": request.url.path, "scope": context["run"], **context}
+    values = {"request": request, "here": path_of(request), "scope": context["run"], **context}
     if wanted_block(request) is not None:
         body = render_block(environment, "error.html", "notice", values)
     else:
