@@ -1,0 +1,123 @@
+"""Security headers on every kind of answer of every route."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from portal.web.headers import POLICY
+from portal.web.permissions import PERMISSIONS
+from tests.builders import SmallRun
+
+VALUES = {
+    "org": "lab",
+    "name": "small",
+    "step": "5",
+    "chunk": "chunk_0",
+    "series": "train/loss",
+    "row": "1",
+    "span": "2-4",
+}
+QUERIES = {
+    "/metrics/data": "?series=lr",
+    "/figure": "?series=lr",
+    "/figure.csv": "?series=lr",
+    "/compare/figure": "?run=lab/small&series=lr",
+    "/compare": "?run=lab/small",
+}
+BROKEN = {
+    "org": "nobody",
+    "step": "99999",
+    "chunk": "none",
+    "series": "none",
+    "row": "9999",
+    "span": "x",
+    "sha256": "0" * 64,
+}
+SAME = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+FILE = SAME | {"content-security-policy": "default-src 'none'; sandbox"}
+
+
+def _addresses(small: SmallRun, values: dict[str, str]) -> Iterator[tuple[str, str, str]]:
+    body = (small.folder / "step10" / "model.safetensors").read_bytes()
+    known = {"sha256": hashlib.sha256(body).hexdigest(), "path:path": "css/portal.css"} | values
+    for method, route in PERMISSIONS:
+        path = route
+        for name, value in known.items():
+            file = "model.safetensors" if name == "name" and route.startswith("/files/") else value
+            path = path.replace(f"{{{name}}}", file).replace(f"{{{name}:path}}", file)
+        if route == "/static/{path:path}":
+            path = "/static/css/portal.css" if values.get("org") == "lab" else "/static/none.css"
+        assert "{" not in path
+        ending = next((query for end, query in QUERIES.items() if route.endswith(end)), "")
+        yield method, route, path + ending
+
+
+def _check(answer: object, route: str, what: str, status: int) -> None:
+    headers = answer.headers  # type: ignore[attr-defined]
+    wanted = FILE if route.startswith("/files/") and status in (200, 206) else SAME
+    for name, value in wanted.items():
+        assert headers.get_list(name) == [value], (what, status, name)
+    assert "server" not in headers
+
+
+@pytest.mark.parametrize("kind", ["found", "absent", "part", "head", "again", "range", "redirected"])
+def test_every_answer_of_every_route_has_them(client: TestClient, small: SmallRun, kind: str) -> None:
+    seen = set()
+    for method, route, path in _addresses(small, VALUES | (BROKEN if kind == "absent" else {})):
+        headers = {"part": {"HX-Request": "true", "HX-Target": "main"}, "range": {"Range": "bytes=0-3"}}.get(kind, {})
+        if kind == "head":
+            method = "HEAD"
+        answer = client.request(method, path, headers=headers, follow_redirects=False)
+        if kind == "again" and "etag" in answer.headers:
+            answer = client.request(method, path, headers={"If-None-Match": answer.headers["etag"]})
+            assert answer.status_code == 304, path
+        if kind == "redirected":
+            answer = client.request(method, path.split("?")[0] + "/", follow_redirects=False)
+        _check(answer, route, f"{method} {path}", answer.status_code)
+        seen.add(answer.status_code)
+        if kind == "found":
+            # Only publishing hashes blocks, and this run was recorded without it.
+            assert answer.status_code in (200, 302) or "/blocks/" in path, (path, answer.text[:300])
+        if kind == "absent" and "{" in route:
+            assert answer.status_code in (400, 404), path
+    assert seen >= {
+        "found": {200, 302}, "absent": {404}, "part": {200}, "head": {200}, "again": {304}, "range": {206}, "redirected": {307},
+    }[kind]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+def test_refused_methods_have_them_too(client: TestClient, method: str) -> None:
+    for path in ("/", "/api/v1/runs", "/static/css/portal.css", "/runs/lab/small", "/api/docs"):
+        answer = client.request(method, path)
+        assert answer.status_code == 405
+        _check(answer, path, f"{method} {path}", 405)
+
+
+def test_a_fault_of_the_portal_has_them_too(app: FastAPI, client: TestClient) -> None:
+    @app.get("/broken")
+    def broken() -> None:
+        raise RuntimeError("secret inside")
+
+    answer = client.get("/broken")
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    _check(answer, "/broken", "GET /broken", 500)
+
+
+def test_the_policy_lets_nothing_inline_run() -> None:
+    directives = dict(part.split(" ", 1) for part in POLICY.split("; "))
+    assert directives["default-src"] == directives["frame-ancestors"] == directives["base-uri"] == "'none'"
+    assert directives["script-src"] == directives["form-action"] == "'self'"
+    assert not [word for word in ("unsafe", "*", "http:", "https:", "blob:") if word in POLICY]
