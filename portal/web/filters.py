@@ -151,9 +151,11 @@ def duration(seconds: float) -> str:
         return f"{days:,} d {hours} h"
     if hours:
         return f"{hours} h {minutes} min"
-    return (
-        f"{minutes} min {whole % 60} s" if minutes else f"{max(seconds, 0.1):.1f} s" if seconds < 10 else f"{whole} s"
-    )
+    if minutes:
+        return f"{minutes} min {whole % 60} s"
+    if seconds < 0.1:
+        return "< 0.1 s" if seconds > 0 else "0 s"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
 
 
 def change(value: float | None) -> str:

@@ -59,7 +59,7 @@ def show_tokens(  # noqa: PLR0913 - FastAPI reads the query from the signature
         "show": show if show in SHOWN else "text",
         "shown": SHOWN,
         "page_rows": LINES,
-        "version": detail.summary.version,
+        "cited": detail.summary.version,
         **_drawn(batch, span[0] if span and not part else part),
     }
     return _packed(request, render(request, "tokens/tokens.html", {"detail": detail, "tab": "Timeline", **context}))

@@ -18,6 +18,13 @@ function dress(root) {
     time.title = time.textContent;
     time.textContent = ago(Date.parse(time.dateTime));
   }
+  // On a narrow screen a drawing is wider than its box: begin with the part that was chosen.
+  for (const part of root.querySelectorAll(".scroll > svg .span")) {
+    const box = part.closest(".scroll");
+    const inside = part.getBoundingClientRect();
+    const outside = box.getBoundingClientRect();
+    box.scrollLeft += inside.left + inside.width / 2 - outside.left - outside.width / 2;
+  }
 }
 
 async function copy(button) {

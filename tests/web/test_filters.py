@@ -81,8 +81,9 @@ def test_other_numbers() -> None:
     assert percent(0.0001) == "<0.1 %"
     assert percent(0) == "0.0 %"
     assert short_hash("ab" * 32) == "abababababab"
-    assert [duration(s) for s in (0.01, 5, 65, 7500, 200_000)] == [
-        "0.1 s",
+    assert [duration(s) for s in (0, 0.01, 5, 65, 7500, 200_000)] == [
+        "0 s",
+        "< 0.1 s",
         "5.0 s",
         "1 min 5 s",
         "2 h 5 min",

@@ -10,18 +10,20 @@ import pytest
 from sqlalchemy import Engine
 from starlette.datastructures import QueryParams
 
-from portal.catalog.answers import FileView, FoundFinding, MetricAtStep, SeriesView, TokenRow
+from portal.catalog.answers import FoundFinding, MetricAtStep, SeriesView, TokenRow
 from portal.catalog.checkpoints import get_checkpoint
+from portal.catalog.inspected import first_words
 from portal.catalog.pairs import get_pair
 from portal.catalog.runs import get_timeline
 from portal.database import create_database_engine, open_session
 from portal.errors import BadRequest
 from portal.settings import Settings
 from portal.web.commands import checkpoint_commands, curl_lines, pair_commands
+from portal.web.downloads import Download, plan_pair
 from portal.web.drawings import draw_curve, draw_pair
 from portal.web.lanes import AGAIN, FINDING, MISSING, pack_lanes
 from portal.web.timeline import choose_series, foremost, read_view
-from portal.web.token_spans import draw_tokens, first_words
+from portal.web.token_spans import draw_tokens
 from tests.builders import record, small_run
 
 
@@ -116,13 +118,13 @@ def test_a_pair_is_drawn_with_what_was_chosen(
         "previous": [float(b.attrib["x"]) < middle for b in chosen],
     }
     assert all(sides.get(data, [True]))
-    commands = dict(pair_commands(pair, "http://portal"))
+    commands = dict(pair_commands(pair, plan_pair(pair), steps, "http://portal"))
     assert f"portal pair lab/small {step} --data {data}" in commands["In parallel, resumable, verified"]
 
 
 def test_commands_are_quoted() -> None:
-    file = FileView("a b;rm -rf ~.bin", 1, None, "data", "/files/x/y", "", "unverified")
-    assert curl_lines([file], "http://p") == ["curl -L -C - --create-dirs -o 'a b;rm -rf ~.bin' http://p/files/x/y"]
+    file = Download("a b;rm -rf ~.bin", "/files/x/y", None, None)
+    assert curl_lines([file], "http://p") == ["curl -fL -C - --create-dirs -o 'a b;rm -rf ~.bin' http://p/files/x/y"]
 
 
 def test_a_curve_needs_two_points_and_holds_all() -> None:
@@ -141,10 +143,10 @@ def row(**changes: Any) -> TokenRow:
 
 
 def test_tokens_are_escaped_coloured_and_separated() -> None:
-    drawn = str(draw_tokens(row()))
+    drawn = str(draw_tokens(row(), {5: "3c"}))
     assert drawn.count("<b ") == 4
-    assert '<b class="k5" data-at="0" data-id="5">&lt;b&gt;</b>' in drawn
-    assert '<i class="pic">↵</i>\n<span class="ctl">ESC</span>' in drawn
+    assert '<b class="k5" data-at="0" data-id="5" data-hex="3c">&lt;b&gt;</b>' in drawn
+    assert '<i class="pic">⏎</i>\n<span class="ctl">ESC</span>' in drawn
     assert '<b class="special" data-at="2" data-id="2">&lt;/s&gt;</b>' in drawn
     assert drawn.index("begins inside") < drawn.index('data-at="0"')
     assert drawn.index('data-at="2"') < drawn.index("a document starts") < drawn.index('data-at="3"')
@@ -154,7 +156,7 @@ def test_tokens_are_escaped_coloured_and_separated() -> None:
 def test_ids_stand_in_where_there_is_no_tokenizer() -> None:
     bare = row(pieces=None, document_starts=[], starts_mid_document=False, special=[])
     assert first_words(bare) == "5 17 2 9"
-    assert str(draw_tokens(bare)).count("></b>") == 4
+    assert str(draw_tokens(bare, {})).count("></b>") == 4
     assert first_words(row()) == "<b> \x1b x"
 
 
@@ -164,11 +166,10 @@ def test_a_checkpoint_on_the_hub_names_its_repository_and_revision(sqlite_settin
     soup = {"labels": ["soup"], "parents": [{"step": 7}]}
     record(engine, sqlite_settings, {"checkpoints": [checkpoint, soup]})
     with open_session(engine) as session:
-        commands = dict(checkpoint_commands(get_checkpoint(session, "lab/run", 7), "https://portal.example"))
-        merged = checkpoint_commands(get_checkpoint(session, "lab/run", "soup"), "https://portal.example")
+        commands = dict(checkpoint_commands(get_checkpoint(session, "lab/run", 7), "https://portal.example", 20))
+        merged = checkpoint_commands(get_checkpoint(session, "lab/run", "soup"), "https://portal.example", 20)
     engine.dispose()
-    assert commands["From the Hugging Face Hub"] == "hf download lab/model --revision ckpt_7"
-    assert commands["In transformers"] == "AutoModelForCausalLM.from_pretrained('lab/model', revision='ckpt_7')"
-    told = commands["With the data it reads next, verified"]
-    assert told == "PORTAL_URL=https://portal.example portal pair lab/run 7 --to run-step-7"
-    assert merged == [], "what has no step, no place and no files cannot be fetched"
+    assert commands["With the Hub's client"] == "hf download lab/model --revision ckpt_7"
+    assert commands["In transformers, from the Hub"].endswith("from_pretrained('lab/model', revision='ckpt_7')")
+    assert not any("portal pair" in text for text in commands.values()), "no file of it is listed"
+    assert [title for title, _ in merged] == ["Its description as JSON"], "no step, no place and no files"
