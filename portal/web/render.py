@@ -98,6 +98,8 @@ def load_environment() -> Environment:
 
 def _beside(request: Request, error: PortalError) -> tuple[str, str] | None:
     """What stands before and after the part of an address that ``nearest`` could replace."""
+    if error.code == "run-not-found" and not request.url.path.startswith("/r/"):
+        return "/runs/", ""
     path, part = request.url.path, str(error.extra.get("replaces", ""))
     if part in request.query_params:
         others = [(name, value) for name, value in request.query_params.items() if name not in (part, "t")]

@@ -23,11 +23,12 @@ VALUES = {
     "span": "2-4",
 }
 QUERIES = {
+    # The first ending that fits counts.
+    "/compare/figure": "?run=lab/small&series=lr",
     "/metrics/data": "?series=lr",
     "/figure": "?series=lr",
     "/figure.csv": "?series=lr",
-    "/compare/figure": "?run=lab/small&series=lr",
-    "/compare": "?run=lab/small",
+    "/compare": "?run=lab/small&run=lab/small@5",
 }
 BROKEN = {
     "org": "nobody",
