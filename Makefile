@@ -5,7 +5,7 @@ DATA ?= portal-data
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench browser format lock vendor wheel clean
+.PHONY: demo test check bench screenshots format lock vendor wheel clean
 
 demo: $(VENV)/.serve
 	$(BIN)/portal demo --data "$(DATA)" --port $(PORT)
@@ -25,6 +25,10 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench
+
+# Every page at two widths in light and dark, to tests/browser/screenshots.
+screenshots: $(VENV)/.dev
+	PORTAL_TEST_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/browser/test_screenshots.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix --quiet .

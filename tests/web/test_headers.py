@@ -24,7 +24,7 @@ VALUES = {
 }
 QUERIES = {
     # The first ending that fits counts.
-    "/compare/figure": "?run=lab/small&series=lr",
+    "/compare/figure": "?run=lab/small&run=lab/small@5&series=lr",
     "/metrics/data": "?series=lr",
     "/figure": "?series=lr",
     "/figure.csv": "?series=lr",
