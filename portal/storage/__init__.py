@@ -5,23 +5,77 @@ A store never interprets what it reads. Offsets and lengths are bytes.
 
 from __future__ import annotations
 
+import os
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
 from portal.errors import Unavailable
 from portal.settings import Settings
 from portal.storage.local import LocalStore
-from portal.storage.store import Store, StoredFile
+from portal.storage.store import Meter, Store, StoredFile
 
-__all__ = ["LocalStore", "Store", "StoredFile", "open_store"]
+if TYPE_CHECKING:
+    from portal.storage.ranged import RangedStore
+    from portal.storage.wire import Wire
+
+__all__ = ["REMOTE_SCHEMES", "LocalStore", "Meter", "Store", "StoredFile", "open_remote", "open_store"]
+
+REMOTE_SCHEMES = ("https", "http", "s3", "hf")
+"""Schemes of files elsewhere that this portal reads by range."""
 
 
-def open_store(uri: str, settings: Settings) -> Store:  # noqa: ARG001 - stores elsewhere need their settings
-    """The store that holds ``uri``.
+def open_store(uri: str, settings: Settings) -> Store:
+    """The store that holds ``uri``; those elsewhere are shared by the whole process, connections and all.
 
     Raises Unavailable for a scheme whose bytes this portal cannot read itself.
     """
-    scheme = uri.partition("://")[0]
-    if scheme == "file":
+    if uri.startswith("file://"):
         return LocalStore()
-    raise Unavailable(
-        f"{uri} lies outside this portal; it knows where the bytes are but holds no copy.",
-        "Download it from its own address, or publish a local copy.",
-    )
+    return open_remote(uri, settings)
+
+
+def open_remote(uri: str, settings: Settings) -> RangedStore:
+    """The store of a file elsewhere; Unavailable where the portal cannot or may not read it."""
+    scheme, _, rest = uri.partition("://")
+    if scheme not in REMOTE_SCHEMES:
+        raise Unavailable(
+            f"{uri} lies outside this portal; it knows where the bytes are but holds no copy.",
+            "Download it from its own address, or publish a local copy.",
+        )
+    bucket = rest.partition("/")[0]
+    allowed = [name.strip() for name in settings.s3_buckets.split(",") if name.strip()]
+    if scheme == "s3" and allowed and bucket not in allowed:
+        raise Unavailable(
+            f"Bucket {bucket} is not among those this portal reads.", "Name it in PORTAL_S3_BUCKETS if it is meant."
+        )
+    return _open("https" if scheme == "http" else scheme, settings, os.getpid())
+
+
+@lru_cache(maxsize=8)
+def _open(scheme: str, settings: Settings, process: int) -> RangedStore:  # noqa: ARG001 - connections survive no fork
+    # Loaded when first needed: commands and pages of a portal whose files are all here never wait for them.
+    if scheme == "s3":
+        from portal.storage.s3 import S3Place, S3Store  # noqa: PLC0415
+
+        place = S3Place(settings.s3_endpoint, settings.s3_public_endpoint, settings.s3_region, settings.presign_seconds)
+        return S3Store(place, _wire(settings).patience)
+    if scheme == "hf":
+        from portal.storage.hub import HubStore  # noqa: PLC0415
+
+        endpoint = settings.hf_endpoint
+        return HubStore(
+            _wire(settings, urlsplit(endpoint).hostname or ""), endpoint, settings.hf_token.get_secret_value()
+        )
+    from portal.storage.https import HttpsStore  # noqa: PLC0415
+
+    return HttpsStore(_wire(settings))
+
+
+def _wire(settings: Settings, trusted: str = "") -> Wire:
+    from portal.storage.addresses import Admission  # noqa: PLC0415
+    from portal.storage.retries import Patience  # noqa: PLC0415
+    from portal.storage.wire import Wire  # noqa: PLC0415
+
+    patience = Patience(settings.remote_attempts, settings.remote_timeout)
+    return Wire(patience, Admission(settings.private_hosts, [trusted]))

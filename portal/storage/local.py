@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from operator import attrgetter
@@ -13,7 +13,7 @@ from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
 from portal.errors import BadRequest, DataFault, FileMissing
 from portal.storage.descriptors import Descriptors
-from portal.storage.store import StoredFile
+from portal.storage.store import Meter, StoredFile
 
 OPEN_FILES = 128
 """Descriptors kept open between reads, over all local stores of the process."""
@@ -40,7 +40,7 @@ class LocalStore:
         folder = path_of(uri)
         yield from Inside(os.path.realpath(path_of(within) if within else folder)).list_files(str(folder))
 
-    def read_range(self, uri: str, offset: int, length: int) -> bytes:
+    def read_range(self, uri: str, offset: int, length: int, meter: Meter | None = None) -> bytes:  # noqa: ARG002
         """Exactly ``length`` bytes from ``offset``; FileMissing, or DataFault when the file ends before."""
         if offset < 0 or length < 0:
             raise BadRequest(f"Bytes {offset} to {offset + length} of {uri} cannot be read.", "Count bytes from 0.")
@@ -59,9 +59,17 @@ class LocalStore:
                 offset, length = offset + len(part), length - len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def read_ranges(self, uri: str, ranges: Sequence[tuple[int, int]], meter: Meter | None = None) -> list[bytes]:
+        """Several (offset, length), in the order asked for; errors as of `read_range`."""
+        return [self.read_range(uri, offset, length, meter) for offset, length in ranges]
+
     def local_path(self, uri: str) -> Path | None:
         """The path a URI stands for, whether or not something is there."""
         return path_of(uri)
+
+    def public_url(self, uri: str) -> str | None:  # noqa: ARG002 - the portal itself serves local files
+        """None: folders of this machine have no address of their own."""
+        return None
 
 
 def uri_of(path: str | Path) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,28 @@ class StoredFile:
     """Relative to the listed folder."""
     size: int
     modified_ns: int | None
+    etag: str = ""
+    """Changes with the bytes, where a server tells one; empty on this machine."""
+
+
+@dataclass
+class Meter:
+    """What reading cost on the network; safe to share between threads."""
+
+    requests: int = 0
+    """Requests sent, retries and redirects among them."""
+    bytes: int = 0
+    """Bytes of answers, whether or not they were of use."""
+    unverified: int = 0
+    """Bytes handed out that no digest vouches for."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def count(self, requests: int = 0, received: int = 0, unverified: int = 0) -> None:
+        """Add to the counts."""
+        with self._lock:
+            self.requests += requests
+            self.bytes += received
+            self.unverified += unverified
 
 
 class Store(Protocol):
@@ -28,8 +51,14 @@ class Store(Protocol):
     def list_files(self, uri: str) -> Iterator[StoredFile]:
         """Every regular file below a folder, by path; symbolic links out of it are refused."""
 
-    def read_range(self, uri: str, offset: int, length: int) -> bytes:
+    def read_range(self, uri: str, offset: int, length: int, meter: Meter | None = None) -> bytes:
         """Exactly ``length`` bytes from ``offset``; DataFault when the file ends before."""
+
+    def read_ranges(self, uri: str, ranges: Sequence[tuple[int, int]], meter: Meter | None = None) -> list[bytes]:
+        """Several (offset, length) at once, in the order asked for; the first that fails raises as `read_range`."""
 
     def local_path(self, uri: str) -> Path | None:
         """The file on this machine, or None where there is none."""
+
+    def public_url(self, uri: str) -> str | None:
+        """An address at which a client of the portal gets the bytes itself, or None where there is none."""

@@ -43,8 +43,9 @@ def test_addresses_are_literal_about_question_and_number_signs() -> None:
 def test_only_local_addresses_have_bytes_here(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path)
     assert open_store("file:///x", settings).local_path("file:///x") == Path("/x")
+    assert open_store("hf://lab/model/x", settings).local_path("hf://lab/model/x") is None
     with pytest.raises(Unavailable, match="outside this portal"):
-        open_store("hf://lab/model/x", settings)
+        open_store("gs://lab/model/x", settings)
 
 
 def test_stat_tells_size_and_time(tmp_path: Path) -> None:

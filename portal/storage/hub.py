@@ -1,0 +1,189 @@
+"""Files at ``hf://[datasets/]org/name[@revision]/path``: any server that speaks the Hugging Face Hub's dialect.
+
+A revision is resolved to its commit once and read from that commit ever after, so what a branch means later changes
+nothing. huggingface_hub asks without a time limit and reads no ranges, so the few questions needed are asked here.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urljoin
+
+import orjson
+
+from portal.errors import BadRequest, FileMissing, PortalError, Unavailable
+from portal.storage.answered import read_piece, size_of
+from portal.storage.ranged import Piece, RangedStore
+from portal.storage.retries import persist
+from portal.storage.store import Meter, StoredFile
+from portal.storage.wire import Asked, Reply, Wire
+
+MOST_JSON = 64 << 20
+MOST_PAGES = 10_000
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_NAME = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}")
+_NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
+
+
+@dataclass(frozen=True)
+class HubPlace:
+    """An ``hf://`` address taken apart; the path is literal, never percent-decoded."""
+
+    kind: str
+    """``models`` or ``datasets``."""
+    repository: str
+    revision: str
+    path: str
+
+    @classmethod
+    def of(cls, uri: str) -> HubPlace:
+        """BadRequest for what is no such address."""
+        parts = uri.removeprefix("hf://").split("/")
+        kind = parts.pop(0) if parts[0] in ("datasets", "models") else "models"
+        name, at, revision = parts[1].partition("@") if len(parts) > 1 else ("", "", "")
+        if not uri.startswith("hf://") or not all(map(_NAME.fullmatch, (parts[0], name))) or (at and not revision):
+            raise BadRequest(
+                f"{uri[:200]!r} is not the address of a file on a Hub.", "Write hf://org/name@revision/path."
+            )
+        return cls(kind, f"{parts[0]}/{name}", revision.replace("%2F", "/") or "main", "/".join(parts[2:]))
+
+
+class HubStore(RangedStore):
+    """The `Store` of one Hub."""
+
+    def __init__(self, wire: Wire, endpoint: str, token: str = "") -> None:
+        super().__init__(wire.patience)
+        self._wire = wire
+        self._endpoint = endpoint.rstrip("/")
+        self._private = {"Authorization": f"Bearer {token}"} if token else {}
+        self._commits: dict[tuple[str, str, str], str] = {}
+        self._lock_commits = threading.Lock()
+
+    def list_files(self, uri: str) -> Iterator[StoredFile]:
+        """Every file below a folder of a repository, by path; FileMissing where there is none."""
+        place, counted = HubPlace.of(uri), Meter()
+        commit = self._commit(uri, place, counted)
+        folder = place.path.strip("/")
+        below = f"/{quote(folder)}" if folder else ""
+        address: str | None = f"{self._api(place)}/tree/{commit}{below}?recursive=true"
+        found: list[dict[str, Any]] = []
+        for _ in range(MOST_PAGES):
+            if address is None:
+                break
+            page, address = self._json(uri, address, counted)
+            found += page if isinstance(page, list) else []
+        prefix = f"{folder}/" if folder else ""
+        kind = "datasets/" if place.kind == "datasets" else ""
+        for entry in sorted((e for e in found if e.get("type") == "file"), key=lambda e: str(e["path"])):
+            path = str(entry["path"])
+            told = (entry.get("lfs") or {}).get("oid") or entry.get("oid") or ""
+            where = f"hf://{kind}{place.repository}@{commit}/{path}"
+            yield StoredFile(where, path.removeprefix(prefix), int(entry["size"]), None, str(told))
+
+    def public_url(self, uri: str) -> str | None:
+        """The Hub's own address of the file; asks nobody, so the revision stands as it is written."""
+        place = HubPlace.of(uri)
+        return self._address(place, place.revision)
+
+    def name(self, uri: str) -> str:
+        """The file and its Hub."""
+        return f"{uri[:500]} at {self._endpoint}"
+
+    def commit_of(self, uri: str) -> str:
+        """The 40-hex commit that the revision of ``uri`` meant when it was first asked for."""
+        return self._commit(uri, HubPlace.of(uri), Meter())
+
+    def _stat(self, uri: str, meter: Meter) -> StoredFile:
+        place = HubPlace.of(uri)
+        asked = Asked(self._resolve(uri, place, meter), "HEAD", private=self._private, follow=False)
+        reply = self._wire.send(asked, meter)
+        linked = reply.headers.get("x-linked-size", "")
+        if reply.status != 200 and not (linked.isdecimal() and reply.status < 400):
+            raise self._refusal(reply, uri)
+        size = int(linked) if linked.isdecimal() else size_of(reply)
+        if size is None:
+            raise Unavailable(f"{self.name(uri)}: the Hub does not say how long it is.", "Look at the Hub's own log.")
+        return StoredFile(uri, place.path.rpartition("/")[2], size, None)
+
+    def _piece(self, uri: str, offset: int, length: int, meter: Meter) -> Piece:
+        place = HubPlace.of(uri)
+        # What signs storage URLs needs no second Range signed into them: it is sent, here and onward.
+        wanted = {"Range": f"bytes={offset}-{offset + length - 1}"}
+        asked = Asked(self._resolve(uri, place, meter), headers=wanted, private=self._private, limit=length)
+        reply = self._wire.send(asked, meter)
+        if reply.status not in (200, 206, 416):
+            raise self._refusal(reply, uri)
+        piece = read_piece(
+            reply, self.name(uri), offset, length, lambda size: self.cut_short(uri, offset, length, size)
+        )
+        # A commit never changes; the storage behind it has etags of its own.
+        return Piece(piece.data, piece.size)
+
+    def _resolve(self, uri: str, place: HubPlace, meter: Meter) -> str:
+        if not place.path:
+            raise BadRequest(f"{uri[:200]!r} names no file.", "Write hf://org/name@revision/path.")
+        return self._address(place, self._commit(uri, place, meter))
+
+    def _address(self, place: HubPlace, revision: str) -> str:
+        kind = "datasets/" if place.kind == "datasets" else ""
+        return f"{self._endpoint}/{kind}{place.repository}/resolve/{quote(revision, safe='')}/{quote(place.path)}"
+
+    def _api(self, place: HubPlace) -> str:
+        return f"{self._endpoint}/api/{place.kind}/{place.repository}"
+
+    def _commit(self, uri: str, place: HubPlace, meter: Meter) -> str:
+        if _COMMIT.fullmatch(place.revision):
+            return place.revision
+        key = place.kind, place.repository, place.revision
+        with self._lock_commits:
+            known = self._commits.get(key)
+        if known is None:
+            told, _ = self._json(uri, f"{self._api(place)}/revision/{quote(place.revision, safe='')}", meter)
+            known = str(told.get("sha", "")) if isinstance(told, dict) else ""
+            if not _COMMIT.fullmatch(known):
+                raise Unavailable(
+                    f"{self.name(uri)}: the Hub does not say which commit {place.revision} is.",
+                    "Check PORTAL_HF_ENDPOINT.",
+                )
+            with self._lock_commits:
+                known = self._commits.setdefault(key, known)
+        return known
+
+    def _json(self, uri: str, address: str, meter: Meter) -> tuple[Any, str | None]:
+        """An API answer and the address of its next page."""
+
+        def ask() -> Reply:
+            return self._wire.send(Asked(address, private=self._private, limit=MOST_JSON), meter)
+
+        reply = persist(self.patience, ask, self._lost(uri))
+        if reply.status != 200:
+            raise self._refusal(reply, uri)
+        try:
+            told = orjson.loads(reply.body)
+        except orjson.JSONDecodeError:
+            raise Unavailable(f"{self.name(uri)}: the Hub's answer is no JSON.", "Check PORTAL_HF_ENDPOINT.") from None
+        onward = _NEXT.search(reply.headers.get("link", ""))
+        following = urljoin(address, onward[1]) if onward else None
+        if following is not None and not following.startswith(f"{self._endpoint}/"):
+            raise Unavailable(f"{self.name(uri)}: the next page lies on another host.", "Look at the Hub's settings.")
+        return told, following
+
+    def _refusal(self, reply: Reply, uri: str) -> PortalError:
+        place, code = HubPlace.of(uri), reply.headers.get("x-error-code", "")
+        where = f"{place.repository} at {self._endpoint}"
+        if code == "GatedRepo" or reply.status in (401, 403):
+            return Unavailable(
+                f"{where} is gated, private or not there: the Hub answered {reply.status}.",
+                "Ask for access on its page and set PORTAL_HF_TOKEN to a token that has it.",
+            )
+        if reply.status not in (404, 410):
+            return Unavailable(f"{self.name(uri)}: the Hub answered {reply.status}.", "Try again later.")
+        missing = {
+            "RepoNotFound": f"There is no repository {where}.",
+            "RevisionNotFound": f"{where} has no revision {place.revision} (any more).",
+        }.get(code, f"{self.name(uri)} is not there.")
+        return FileMissing(missing, "Correct its address in the manifest, or restore it on the Hub.")
