@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from portal.errors import PortalError
 
-_MARK = re.compile(r"\*\*(?P<bold>.+?)\*\*|`(?P<code>.+?)`", re.DOTALL)
+_MARK = re.compile(r"\*\*(?P<strong>.+?)\*\*|\*(?P<em>[^*\s][^*]*)\*|`(?P<code>.+?)`", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,13 @@ def paragraphs(text: str) -> Markup:
 
 
 def inline(text: str) -> Markup:
-    """Bold and code of one line of Markdown as markup."""
+    """Strong and emphasised words and code of one line of Markdown as markup."""
     parts: list[Markup] = []
     at = 0
     for found in _MARK.finditer(text):
         parts.append(escape(text[at : found.start()]))
-        name = "strong" if found["bold"] else "code"
-        parts.append(Markup("<{0}>{1}</{0}>").format(Markup(name), found["bold"] or found["code"]))  # noqa: S704
+        name = found.lastgroup or "code"
+        parts.append(Markup("<{0}>{1}</{0}>").format(Markup(name), found[name]))  # noqa: S704
         at = found.end()
     return Markup("").join([*parts, escape(text[at:])])
 

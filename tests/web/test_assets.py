@@ -64,7 +64,7 @@ def test_templates_name_only_files_that_exist_and_check_vendored_ones() -> None:
 
 
 def test_a_current_address_is_kept_for_ever(bare: TestClient) -> None:
-    url = load_assets().url("css/portal.css")
+    url = load_assets().url("css/parts.css")
     answer = bare.get(url)
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == FOREVER
@@ -72,7 +72,7 @@ def test_a_current_address_is_kept_for_ever(bare: TestClient) -> None:
     assert bare.get(url, headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
 
 
-@pytest.mark.parametrize("path", ["/static/css/portal.css", "/static/~000000000000/css/portal.css"])
+@pytest.mark.parametrize("path", ["/static/css/parts.css", "/static/~000000000000/css/portal.css"])
 def test_an_old_address_serves_the_current_file_and_asks_again(bare: TestClient, path: str) -> None:
     answer = bare.get(path)
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")

@@ -52,14 +52,14 @@ FILE = SAME | {"content-security-policy": "default-src 'none'; sandbox"}
 
 def _addresses(small: SmallRun, values: dict[str, str]) -> Iterator[tuple[str, str, str]]:
     body = (small.folder / "step10" / "model.safetensors").read_bytes()
-    known = {"sha256": hashlib.sha256(body).hexdigest(), "path:path": "css/portal.css"} | values
+    known = {"sha256": hashlib.sha256(body).hexdigest(), "path:path": "css/parts.css"} | values
     for method, route in PERMISSIONS:
         path = route
         for name, value in known.items():
             file = "model.safetensors" if name == "name" and route.startswith("/files/") else value
             path = path.replace(f"{{{name}}}", file).replace(f"{{{name}:path}}", file)
         if route == "/static/{path:path}":
-            path = "/static/css/portal.css" if values.get("org") == "lab" else "/static/none.css"
+            path = "/static/css/parts.css" if values.get("org") == "lab" else "/static/none.css"
         assert "{" not in path
         ending = next((query for end, query in QUERIES.items() if route.endswith(end)), "")
         yield method, route, path + ending
@@ -100,7 +100,7 @@ def test_every_answer_of_every_route_has_them(client: TestClient, small: SmallRu
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 def test_refused_methods_have_them_too(client: TestClient, method: str) -> None:
-    for path in ("/", "/api/v1/runs", "/static/css/portal.css", "/runs/lab/small", "/api/docs"):
+    for path in ("/", "/api/v1/runs", "/static/css/parts.css", "/runs/lab/small", "/api/docs"):
         answer = client.request(method, path)
         assert answer.status_code == 405
         _check(answer, path, f"{method} {path}", 405)

@@ -28,7 +28,7 @@ def test_every_route_has_a_role_and_every_role_a_route(app: FastAPI) -> None:
 
 def test_every_answer_carries_the_security_headers(client: TestClient) -> None:
     paths = ["/", "/api/v1/runs", "/api/v1/runs/lab/small", "/api/v1/nope", "/nope", "/api/docs", "/healthz"]
-    paths += ["/static/css/portal.css", "/api/v1/runs/lab/small/steps/3", "/api/v1/runs/lab/small/steps/99"]
+    paths += ["/static/css/parts.css", "/api/v1/runs/lab/small/steps/3", "/api/v1/runs/lab/small/steps/99"]
     for path in paths * 2:
         headers = client.get(path).headers
         assert headers["content-security-policy"] == POLICY, path
