@@ -72,7 +72,7 @@ def test_a_current_address_is_kept_for_ever(bare: TestClient) -> None:
     assert bare.get(url, headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
 
 
-@pytest.mark.parametrize("path", ["/static/css/parts.css", "/static/~000000000000/css/portal.css"])
+@pytest.mark.parametrize("path", ["/static/css/parts.css", "/static/~000000000000/css/parts.css"])
 def test_an_old_address_serves_the_current_file_and_asks_again(bare: TestClient, path: str) -> None:
     answer = bare.get(path)
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-cache")
