@@ -20,6 +20,7 @@ from portal.web import (
     digests,
     docs,
     evaluations,
+    fetching,
     figures,
     files,
     findings,
@@ -74,6 +75,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.desk = Desk(settings, engine)
     app.state.answers = AnswerShelf(settings.answer_cache_bytes)
+    # Before the nouns: a checkpoint's own address takes everything that comes after it.
+    app.include_router(fetching.router)
     for noun in NOUNS:
         app.include_router(noun.api)
         app.include_router(noun.pages)

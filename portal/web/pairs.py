@@ -17,7 +17,9 @@ from portal.web.commands import pair_commands
 from portal.web.deps import Config, Db, PortalAddress, RunName, Step, json_answer, parse_step
 from portal.web.downloads import plan_pair, write_sums
 from portal.web.drawings import draw_pair
+from portal.web.fetch_lists import LISTS
 from portal.web.render import render
+from portal.web.zips import fits_zip
 
 api = APIRouter(prefix="/api/v1", tags=["steps"])
 pages = APIRouter(include_in_schema=False)
@@ -96,6 +98,8 @@ def show_pair(request: Request, db: Db, settings: Config, run: RunName, step: St
         "released": parts_of(whole),
         "rates": RATES,
         "plan": plan,
+        "lists": LISTS,
+        "zipped": fits_zip(pair, plan),
         "drawing": draw_pair(pair),
         "commands": pair_commands(pair, plan, wish.steps, address),
     }
