@@ -1,14 +1,20 @@
 """``python -m tests.bench.pages``: the run page in a browser, against a bare page that draws the same panels.
 
 Both pages are served by the portal's own process and draw the same figure with the same plotly bundle; the bare one has
-no head, no style, no lanes and no controls. Medians over interleaved rounds, each with an empty cache. Needs Chromium.
+no head, no style, no lanes and no controls. Medians over interleaved rounds, each with an empty cache. Needs Chromium;
+for the comparison with TensorBoard also its program, installed where ``BENCH_TENSORBOARD`` says or on the path.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
+import subprocess
 import tempfile
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +25,7 @@ from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
 from portal.database import create_database_engine, migrate
 from portal.settings import Settings
-from tests.bench._load import served
+from tests.bench._load import HOST, free_port, served
 from tests.browser.conftest import DRAWN, FLAGS
 from tests.builders import record, series_data
 
@@ -36,6 +42,12 @@ ZOOM = """() => { const plot = document.querySelector(".plot"); let began = 0; w
   }).observe(plot, { attributes: true, attributeFilter: ["data-ready"] }); }"""
 
 
+CHARTS = """() => { const look = () => document.querySelectorAll("scalar-card line-chart path, scalar-card line-chart canvas").length
+  ? requestAnimationFrame(() => setTimeout(() => { window.ready = performance.now(); }, 0)) : requestAnimationFrame(look);
+  document.addEventListener("DOMContentLoaded", look); }"""
+"""TensorBoard is ready as soon as one of its charts is drawn; ours only with every panel and lane."""
+
+
 def main() -> None:
     """Build, look, print."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -48,6 +60,7 @@ def main() -> None:
             base = f"http://127.0.0.1:{port}"
             visit(browser, base)
             ready(browser, base)
+            against_tensorboard(browser, base, Path(scratch))
             weight(browser, base)
             zoom(browser, base)
 
@@ -103,6 +116,51 @@ def ready(browser: Browser, base: str) -> None:
             bare.append(_when(page))
     ratios = [a / b for a, b in zip(ours, bare, strict=True)]
     _print("run page ready, over the bare page", statistics.median(ratios), "<= 1.5", ours, bare)
+
+
+def against_tensorboard(browser: Browser, base: str, folder: Path) -> None:
+    """The same three series of as many points in TensorBoard, over our run page; what it was given to read is in memory."""
+    program = os.environ.get("BENCH_TENSORBOARD") or shutil.which("tensorboard")
+    if program is None:
+        print("TensorBoard is missing: install tensorboard==2.21.0 anywhere, and name it in BENCH_TENSORBOARD")
+        return
+    events = folder / "events"
+    interpreter = str(Path(program).with_name("python"))
+    subprocess.run([interpreter, str(Path(__file__).with_name("_tensorboard.py")), str(events)], check=True)
+    theirs, ours = [], []
+    with _tensorboard(program, events) as other:
+        for _ in range(ROUNDS):
+            with _page(browser, other) as page:
+                page.add_init_script(f"({CHARTS})()")
+                page.goto("/")
+                theirs.append(_when(page))
+            with _page(browser, base) as page:
+                page.add_init_script(f"({READY})()")
+                page.goto(RUN)
+                ours.append(_when(page))
+    ratios = [a / b for a, b in zip(theirs, ours, strict=True)]
+    _print("TensorBoard's first chart, over our run page ready", statistics.median(ratios), ">= 2", theirs, ours)
+
+
+@contextmanager
+def _tensorboard(program: str, events: Path) -> Iterator[str]:
+    port = free_port()
+    command = [program, "--logdir", str(events), "--host", HOST, "--port", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://{HOST}:{port}"
+    try:
+        for _ in range(300):
+            try:
+                with urllib.request.urlopen(f"{address}/data/plugin/timeseries/tags") as answer:  # noqa: S310 - the loopback
+                    if b"train/lr" in answer.read():
+                        break
+            except (OSError, urllib.error.URLError):
+                pass
+            time.sleep(0.2)
+        yield address
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def weight(browser: Browser, base: str) -> None:
