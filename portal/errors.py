@@ -2,7 +2,7 @@
 
     PortalError
     ├── NotFound            404   RunNotFound · StepNotRecorded · CheckpointNotFound · ChunkNotFound
-    │                             SeriesNotFound · FileNotCatalogued · FileMissing
+    │                             SeriesNotFound · FileNotCatalogued · FileMissing · RevisionNotFound
     ├── BadRequest          400   anything asked for in a way that cannot be answered
     ├── RangeNotSatisfiable 416
     ├── ManifestRefused     422   carries every fault of the manifest
@@ -86,6 +86,12 @@ class FileMissing(NotFound):
     """A catalogued file is not where its location says."""
 
     code = "file-missing"
+
+
+class RevisionNotFound(NotFound):
+    """A repository has no branch, label or commit of this name."""
+
+    code = "revision-not-found"
 
 
 class BadRequest(PortalError):

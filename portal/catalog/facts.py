@@ -239,6 +239,8 @@ class ReleaseFacts:
     """The series as arrays, by the folder they were opened in; filled when first asked for."""
     data_files: dict[str, list[FileRow]] = field(default_factory=dict)
     """Files of the chunks read so far, by chunk."""
+    kept: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    """What was worked out of these facts and is as immutable as they are, e.g. revisions of the repositories."""
 
     @property
     def last_step(self) -> int:

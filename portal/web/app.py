@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -39,12 +40,16 @@ from portal.web import (
 from portal.web.deps import Desk
 from portal.web.direct import DirectAnswers
 from portal.web.headers import SecurityHeaders
+from portal.web.hub import resolve
+from portal.web.hub import routes as hub
 from portal.web.kept import AnswerShelf, KeepAnswers
 
 NOUNS = (steps, pairs, metrics, checkpoints, chunks, runs, lineage, evaluations, configs, findings, search, compare)
 """Modules with an `api` and a `pages` router each; routes are tried in this order, so the busiest come first."""
 DIRECT = ((metrics.api, metrics.read_metric_data), (steps.api, steps.read_step), (tokens.api, tokens.read_tokens))
 """What is answered without the framework."""
+
+_STREAMED = re.compile(r"^/(files|static)/|^/(datasets/)?([^/]+/){1,2}resolve/")
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -81,7 +86,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(noun.api)
         app.include_router(noun.pages)
     loose = (tokens.api, inspector.pages, figures.pages, files.router, digests.router, health.router, docs.router)
-    for router in (*loose, moments.api, moments.pages, assets.router):
+    # The last one takes every address of two parts that nobody else does.
+    for router in (*loose, moments.api, moments.pages, assets.router, resolve.router, hub.router, hub.pages):
         app.include_router(router)
     problems.install(app)
     # The last one added is met first: kept answers need no framework, and carry their headers themselves.
@@ -100,7 +106,7 @@ class HeadAsGet:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer; the body of a HEAD stays here."""
-        if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"].startswith(("/files/", "/static/")):
+        if scope["type"] != "http" or scope["method"] != "HEAD" or _STREAMED.match(scope["path"]):
             await self.app(scope, receive, send)
             return
 

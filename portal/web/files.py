@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -58,7 +59,10 @@ async def read_file(request: Request, sha256: str, name: str) -> Response:
         return Response(status_code=304, headers={"ETag": etag})
     if row.local is None:
         return _elsewhere(row, Links.of(desk.settings))
-    return await run_in_threadpool(_local, request, desk, row, etag)
+    try:
+        return await run_in_threadpool(send_local, request, desk, row)
+    except RangeNotSatisfiable as error:
+        return problems.answer(request, error, {"Content-Range": f"bytes */{row.size}"})
 
 
 def _find(desk: Desk, sha256: str, name: str) -> FileRow:
@@ -77,50 +81,60 @@ def _elsewhere(row: FileRow, links: Links) -> Response:
     return RedirectResponse(address, 307)
 
 
-def _local(request: Request, desk: Desk, row: FileRow, etag: str) -> Response:
+def send_local(request: Request, desk: Desk, row: FileRow, more: Mapping[str, str] | None = None) -> Response:
+    """A file of this machine, or the range of it that is asked for; ``more`` headers go with it.
+
+    FileMissing, IntegrityError when it is not as it was published, RangeNotSatisfiable.
+    """
     place = row.local
     if place is None:
         raise FileMissing(f"{row.path} is no longer where it was published.")
     path = Path(unquote(urlsplit(place.uri).path))
     descriptor = open_catalogued(path, row.size, row.path)
+    vouched = place.modified_ns in (None, os.fstat(descriptor).st_mtime_ns)
+    name = row.path.rsplit("/", 1)[-1]
+    return send_open(request, desk, path, descriptor, {**file_headers(name, row.sha256, vouched), **(more or {})})
+
+
+def send_open(request: Request, desk: Desk, path: Path, descriptor: int, headers: dict[str, str]) -> Response:
+    """An open file, which the answer closes; ``headers`` hold its ETag. Raises RangeNotSatisfiable."""
     sender = None
     try:
-        now = path.stat()
-        headers = _headers(row, etag, vouched=place.modified_ns in (None, now.st_mtime_ns))
-        if desk.settings.sendfile == "xaccel":
+        size = os.fstat(descriptor).st_size
+        # A HEAD costs nothing here, and nginx would drop headers it does not know.
+        if desk.settings.sendfile == "xaccel" and request.method != "HEAD":
             return Response(headers={**headers, "X-Accel-Redirect": quote(f"{XACCEL_PREFIX}{path}")})
-        span = _span(request, etag, now.st_size)
-        headers["Content-Length"] = str(span.length if span else now.st_size)
-        whole = ByteRange(0, now.st_size - 1) if now.st_size else None
+        span = asked_range(request, headers["ETag"], size)
+        headers["Content-Length"] = str(span.length if span else size)
+        whole = ByteRange(0, size - 1) if size else None
         if span is not None:
-            headers["Content-Range"] = f"bytes {span.first}-{span.last}/{now.st_size}"
+            headers["Content-Range"] = f"bytes {span.first}-{span.last}/{size}"
         sender = SendFile(descriptor, 206 if span else 200, headers, span or whole)
         return _Sent(sender)
-    except RangeNotSatisfiable as error:
-        return problems.answer(request, error, {"Content-Range": f"bytes */{row.size}"})
     finally:
         if sender is None:
             os.close(descriptor)
 
 
-def _span(request: Request, etag: str, size: int) -> ByteRange | None:
+def asked_range(request: Request, etag: str, size: int) -> ByteRange | None:
+    """The range of `Range`, unless `If-Range` names other content. Raises RangeNotSatisfiable."""
     condition = request.headers.get("if-range")
     if condition is not None and condition.strip() != etag:
         return None
     return parse_range(request.headers.get("range"), size)
 
 
-def _headers(row: FileRow, etag: str, vouched: bool) -> dict[str, str]:
-    name = row.path.rsplit("/", 1)[-1]
+def file_headers(name: str, sha256: str | None, vouched: bool = True) -> dict[str, str]:
+    """Headers of bytes with this digest; ``vouched`` when they have not been touched since it was taken."""
     headers = {
         "Content-Type": "application/octet-stream",
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
         "Content-Security-Policy": "default-src 'none'; sandbox",
         "Accept-Ranges": "bytes",
-        "ETag": etag,
+        "ETag": f'"{sha256}"',
         "Cache-Control": "public, max-age=31536000, immutable",
     }
-    if vouched and row.sha256:
+    if vouched and sha256:
         # Not for a file touched since it was hashed: its size still fits, but nobody has looked at its bytes.
-        headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(row.sha256)).decode()}:"
+        headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:"
     return headers

@@ -49,6 +49,16 @@ PERMISSIONS: dict[tuple[str, str], str] = {
         "/readyz",
         "/metrics",
         "/static/{path:path}",
+        "/api/models",
+        "/api/models/{rest:path}",
+        "/api/datasets",
+        "/api/datasets/{rest:path}",
+        "/api/whoami-v2",
+        "/datasets/{org}/{name}/resolve/{rest:path}",
+        "/{org}/{name}/resolve/{rest:path}",
+        "/{name}/resolve/{rest:path}",
+        "/datasets/{org}/{name}",
+        "/{org}/{name}",
         "/",
         "/search",
         "/compare",
@@ -77,4 +87,17 @@ PERMISSIONS: dict[tuple[str, str], str] = {
         "/runs/{org}/{name}/steps/{step}/pair",
         "/runs/{org}/{name}/steps/{step}/tokens",
     )
-} | {("HEAD", path): ANYONE for path in ("/files/{sha256}/{name}", "/static/{path:path}", "/api/v1/openapi.json")}
+}
+PERMISSIONS |= {
+    ("HEAD", path): ANYONE
+    for path in (
+        "/files/{sha256}/{name}",
+        "/static/{path:path}",
+        "/api/v1/openapi.json",
+        "/datasets/{org}/{name}/resolve/{rest:path}",
+        "/{org}/{name}/resolve/{rest:path}",
+        "/{name}/resolve/{rest:path}",
+    )
+}
+PERMISSIONS |= {("POST", path): ANYONE for path in ("/api/models/{rest:path}", "/api/datasets/{rest:path}")}
+"""A list of paths is too long for an address: these only read."""

@@ -1,0 +1,49 @@
+"""Answers and refusals with the headers that the Hub's clients look for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from portal.errors import FileNotCatalogued, PortalError, RevisionNotFound, RunNotFound
+from portal.web.hub.addresses import RepoUnknown
+from portal.web.problems import problem
+
+EXPOSED = (
+    "X-Repo-Commit, X-Linked-Size, X-Linked-Etag, ETag, Link, Accept-Ranges, Content-Range, Content-Length, "
+    "X-Error-Code, X-Error-Message"
+)
+OPEN = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": EXPOSED,
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+"""Published runs are public: pages of other sites may read them too."""
+_CODES: dict[type[PortalError], str] = {
+    RunNotFound: "RepoNotFound",
+    RepoUnknown: "RepoNotFound",
+    RevisionNotFound: "RevisionNotFound",
+    FileNotCatalogued: "EntryNotFound",
+}
+LONGEST_MESSAGE = 500
+
+
+def answered(value: Any, headers: Mapping[str, str] | None = None) -> Response:
+    """JSON that may change with the next publish."""
+    return Response(
+        orjson.dumps(value), 200, {**OPEN, "Cache-Control": "no-cache", **(headers or {})}, "application/json"
+    )
+
+
+def refused(error: PortalError, headers: Mapping[str, str] | None = None) -> Response:
+    """The error as problem+json, and as the Hub's clients expect it: they raise an exception by `X-Error-Code`."""
+    message = " ".join(str(error).split()).encode("ascii", "replace").decode()[:LONGEST_MESSAGE]
+    told = {**OPEN, "Cache-Control": "no-store", "X-Error-Message": message, **(headers or {})}
+    code = _CODES.get(type(error))
+    if code is not None:
+        told["X-Error-Code"] = code
+    body = orjson.dumps(problem(error) | {"error": message}, default=str)
+    return Response(body, error.status, told, "application/problem+json")

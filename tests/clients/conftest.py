@@ -1,0 +1,180 @@
+"""A portal with demo/tiny and a run whose files lie on another Hub, and what unmodified clients get from it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+import yaml
+from fastapi import FastAPI
+from tokenizers import Tokenizer
+
+from portal.catalog.repositories import list_refs
+from portal.database import create_database_engine, migrate, open_session
+from portal.demo import build_demo
+from portal.demo.build import TINY
+from portal.demo.tiny_data import PAD_ID
+from portal.exchange.publish import publish
+from portal.settings import Settings
+from portal.web.app import create_app
+from tests.clients import environments
+from tests.conftest import REPOSITORY, missing
+
+RUN, ELSEWHERE = "demo/tiny", "demo/elsewhere"
+
+
+@contextmanager
+def _serving(app: FastAPI, listening: socket.socket) -> Iterator[None]:
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.005)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def _elsewhere(folder: Path) -> Path:
+    """A release whose every byte lies at ``hf://demo/tiny``, with sizes and digests as its publisher would state."""
+    source = TINY / "checkpoints" / "step-0300"
+    rows = TINY / "data" / "main_000.jsonl"
+    document = {
+        "format": "llm360-portal/release/1",
+        "run": ELSEWHERE,
+        "training": {"last_step": 300},
+        "checkpoints": [
+            {
+                "step": 300,
+                "location": f"hf://{RUN}@step-300",
+                "files": [{"path": p.name} | _about(p) for p in sorted(source.iterdir())],
+            }
+        ],
+        "data": {
+            "chunks": [
+                {
+                    "name": "main_000",
+                    "files": [{"path": f"hf://datasets/{RUN}@main/data/main_000.jsonl"} | _about(rows)],
+                    "format": "jsonl",
+                }
+            ]
+        },
+    }
+    path = folder / "release.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def _about(path: Path) -> dict[str, Any]:
+    return {"size": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """What the calls are told: where the portal is, and what has to come out."""
+    folder = tmp_path_factory.mktemp("clients")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        # Redirects lead to another host name, as they do in real life: clients treat these differently.
+        settings = Settings(
+            data=folder / "data", public_url=f"http://localhost:{port}", hf_endpoint=f"http://127.0.0.1:{port}"
+        )
+        settings.data.mkdir()
+        engine = create_database_engine(settings)
+        migrate(engine)
+        build_demo(settings, engine, only="tiny")
+        publish(_elsewhere(folder), settings, engine)
+        with open_session(engine) as session:
+            refs = list_refs(session, "models", RUN)
+        engine.dispose()
+        app = create_app(settings)
+        with _serving(app, listening):
+            commits = {ref.name: ref.commit for ref in [*refs.branches, *refs.tags]}
+            yield _facts(settings.public_url) | {"commits": commits}
+        app.state.desk.engine.dispose()
+
+
+def _facts(address: str) -> dict[str, Any]:
+    manifest = yaml.safe_load((TINY / "release.yaml").read_text())
+    chunks = {c["name"]: c for c in manifest["data"]["chunks"]}
+    with (TINY / "metrics" / "train.csv").open() as file:
+        loss = {row["step"]: float(row["loss"]) for row in csv.DictReader(file)}
+    tokenizer = Tokenizer.from_file(str(TINY / "tokenizer.json"))
+    texts = ["the fox said 12 + 30 = 42", "def add(a, b):\n    return a + b\n"]
+    return {
+        "address": address,
+        "run": RUN,
+        "elsewhere": ELSEWHERE,
+        "runs": [ELSEWHERE, RUN],
+        "weights": {
+            str(int(folder.name[-4:])): _about(folder / "model.safetensors")
+            for folder in sorted((TINY / "checkpoints").iterdir())
+        },
+        "parameters": manifest["model"]["parameters"],
+        "vocabulary": tokenizer.get_vocab_size(),
+        "encoded": {text: tokenizer.encode(text).ids for text in texts},
+        "padding": PAD_ID,
+        "loss": {"301": loss["301"]},
+        "batches": {str(step): _rows(address, step) for step in (301, 550)},
+        "chunk_rows": {name: c["rows"] for name, c in chunks.items()},
+        "loadable_rows": sum(c["rows"] for c in chunks.values() if c["format"] == "jsonl"),
+    }
+
+
+def _rows(address: str, step: int) -> list[dict[str, Any]]:
+    rows = httpx.get(f"{address}/api/v1/runs/{RUN}/steps/{step}/tokens?count=1000").json()["rows"]
+    return [{k: row[k] for k in ("position", "chunk", "row", "token_ids")} for row in rows]
+
+
+@pytest.fixture(scope="session")
+def calls(hub: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, dict[str, Any]]]:
+    """What each call of a set of clients came to, by its name; a set is run once."""
+    known: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def run(name: str) -> dict[str, dict[str, Any]]:
+        if name not in known:
+            known[name] = _run(name, hub, tmp_path_factory.mktemp(f"calls-{name}"))
+        return known[name]
+
+    return run
+
+
+def _run(name: str, facts: dict[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
+    python = environments.python_of(name)
+    if python is None and os.environ.get("PORTAL_TEST_REQUIRE") == "all":
+        python = environments.build(name)
+    if python is None:
+        missing(f"The environment of {name} Hub clients", "python -m tests.clients.environments")
+        return {}
+    (folder / "facts.json").write_text(json.dumps(facts))
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "HF_ENDPOINT": facts["address"],
+        "HF_HOME": str(folder / "hf"),
+        "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "NO_COLOR": "1",
+        "PYTHONPATH": str(REPOSITORY),
+    }
+    command = [python, "-m", "tests.clients.calls", folder / "facts.json"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+    lines = [json.loads(line[5:]) for line in done.stdout.splitlines() if line.startswith("CALL ")]
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {line["call"]: line for line in lines}
