@@ -21,6 +21,8 @@ from portal.storage.retries import PASSING_STATES, Passing, Patience, persist
 from portal.storage.store import Meter, StoredFile
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_STATE = re.compile(r"inner: Status \{\s+status: (\d{3}),")
+"""Where obstore's errors say what the server answered; the words before it hold addresses and keys."""
 _ETAG = re.compile(r'^"|"$')
 
 
@@ -148,6 +150,7 @@ class S3Store(RangedStore):
                 client_options={
                     "allow_http": True,
                     "connect_timeout": timedelta(seconds=self.patience.timeout_s),
+                    "read_timeout": timedelta(seconds=self.patience.timeout_s),
                     "timeout": limit,
                 },
                 retry_config={"max_retries": 0, "retry_timeout": limit},
@@ -176,10 +179,10 @@ class S3Store(RangedStore):
 
     def _unread(self, uri: str, offset: int, length: int, error: Exception) -> Exception:
         """What obstore raised, in words. Its messages hold whole answers, which may hold keys: none is passed on."""
-        text = str(error)
-        kind = type(error).__name__
-        state = next((int(found) for found in re.findall(r"\b([45]\d\d) [A-Z][a-z]", text)), None)
-        if "416" in text or "InvalidRange" in text:
+        text, kind = str(error), type(error).__name__
+        told = _STATE.search(text)
+        state = int(told[1]) if told else None
+        if state == 416:
             return self.cut_short(uri, offset, length)
         if isinstance(error, FileNotFoundError) or kind == "NotFoundError" or state == 404:
             return self._refusal(uri, 404, "NoSuchBucket" if "NoSuchBucket" in text else "")
