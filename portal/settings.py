@@ -29,6 +29,9 @@ class Settings(BaseSettings):
         pattern="^(builtin|xaccel)$",
         description="How local files are sent: by the portal itself, or handed to nginx.",
     )
+    signing_key: Path | None = Field(
+        None, description="File with the private key that the portal signs with; none: it signs nothing."
+    )
     hf_endpoint: str = Field("https://huggingface.co", description="Hugging Face Hub that hf:// locations point to.")
     hf_token: SecretStr = Field(SecretStr(""), description="Token for that Hub; sent to no other host.")
     s3_endpoint: str = Field("", description="S3-compatible server that s3:// locations point to; empty means AWS.")

@@ -13,6 +13,7 @@ from portal.catalog.facts import ReleaseFacts
 from portal.catalog.openness import Counts, count_rows, finding_counts, openness_of, weakest_confidence
 from portal.catalog.paging import check_limit, check_text
 from portal.catalog.release import load_facts
+from portal.catalog.signatures import signer_ids
 from portal.errors import BadRequest
 from portal.manifest.expand import StageEntry
 from portal.models import Checkpoint, Release, Run
@@ -72,6 +73,7 @@ def get_run(session: Session, run: str) -> RunDetail:
         tokens_per_step=head.tokens_per_step,
         stages=stage_views(facts),
         tokenizer=facts.tokenizer.path if facts.tokenizer else None,
+        signed_by=signer_ids(session, head.id),
     )
 
 

@@ -46,6 +46,9 @@ COMMANDS = {
         "publish",
         "Make a release manifest from a public layout; what the sources contradict becomes a finding in it.",
     ),
+    "keygen": Command(
+        "keygen", "Make a key (EC P-256) to sign releases with, or for a portal to sign with (PORTAL_SIGNING_KEY)."
+    ),
     "releases": Command("releases", "List the manifests of known open runs that ship with the portal."),
     "serve": Command(
         "serve", "Serve pages and API. An embedded database is migrated; a shared one must be up to date."

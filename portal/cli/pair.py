@@ -81,6 +81,8 @@ def _print(report: PairReport) -> None:
     )
     for sentence in report.not_fetched:
         complain(f"not fetched: {sentence}")
+    for sentence in report.not_signed:
+        complain(f"not signed: {sentence}")
     for failure in report.failed:
         complain(f"not fetched: {failure['path']}: {failure['error']}")
     if report.failed:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +16,11 @@ from portal.exchange.importers import ImportReport, import_layout
 from portal.exchange.publish import PublishReport
 from portal.exchange.publish import publish as publish_release
 from portal.exchange.releases import find_release, list_releases
+from portal.exchange.sign_release import SignedRelease, sign_release
 from portal.settings import Settings
+
+if TYPE_CHECKING:
+    from portal.signing.keys import SigningKey
 
 
 def add_to(application: typer.Typer) -> None:
@@ -32,19 +37,26 @@ def publish(
         ),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, hash and write nothing.")] = False,
+    sign: Annotated[
+        Path | None, typer.Option("--sign", metavar="KEY", help="Sign the release with this private key (see keygen).")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check, hash and register a release in the local catalog; run it again to resume or to update."""
     source = Path(what)
     if not source.exists() and any(what in (r.name, r.run) for r in list_releases()):
         source = find_release(what).path
-    settings = Settings()
-    with open_catalog(settings) as engine, progress_bars() as progress:
-        report = publish_release(source, settings, engine, dry_run, progress)
+    settings, key = Settings(), _key(sign)
+    with open_catalog(settings) as engine:
+        with progress_bars() as progress:
+            report = publish_release(source, settings, engine, dry_run, progress)
+        signed = sign_release(source, report.run, settings, engine, key) if key and not dry_run else None
     if as_json:
-        print_json(_as_dict(report))
-    else:
-        _print(report)
+        print_json({**_as_dict(report), "signed": asdict(signed) if signed else None})
+        return
+    _print(report)
+    if signed:
+        _print_signed(signed)
 
 
 def import_(
@@ -105,6 +117,22 @@ def _print(report: PublishReport) -> None:
             ("took", f"{report.seconds:.1f} s"),
         ]
     )
+
+
+def _key(path: Path | None) -> SigningKey | None:
+    """Read before anything is published: a key that cannot sign is to stop it."""
+    if path is None:
+        return None
+    from portal.signing.keys import load_key  # noqa: PLC0415 - needed only to sign
+
+    return load_key(path)
+
+
+def _print_signed(signed: SignedRelease) -> None:
+    was = "signed" if signed.new else "was signed before"
+    say(f"Version {signed.version} {was} by key {signed.key_id}: {number(signed.files)} files.")
+    if signed.unsigned:
+        say(f"Not signed, because they lie elsewhere or were not hashed: {number(len(signed.unsigned))} files.")
 
 
 def _as_dict(report: PublishReport) -> dict[str, object]:

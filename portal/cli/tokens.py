@@ -99,6 +99,11 @@ def _print(batch: dict[str, Any], ids: bool, explain: bool) -> None:
             f"It took {number(took['reads'])} reads of {size(took['bytes_read'])} in all; "
             f"the rows themselves are {size(took['row_bytes'])}."
         )
+        if took.get("requests"):
+            say(
+                f"{number(took['requests'])} requests went elsewhere and brought {size(took['bytes_received'])}; "
+                f"no digest vouches for {size(took['bytes_unverified'])} of what was read."
+            )
 
 
 def _kind(output: Path) -> str:

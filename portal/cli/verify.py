@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,11 +14,13 @@ from portal.cli.portals import AsJson
 from portal.cli.progress import progress_bars
 from portal.cli.terminal import number, print_json, print_table, say, size
 from portal.client import Portal, VerifyReport, verify_folder
+from portal.client.attested import as_dict
 from portal.client.verify import BAD, holds_release
 from portal.errors import UsageError
 
 if TYPE_CHECKING:
     from portal.scan import ScanReport
+    from portal.signing.keys import PublicKey
 
 _RUN = re.compile(r"[A-Za-z0-9][^/]*/[^/]+")
 _TOLD = {
@@ -47,13 +50,17 @@ def verify(
     url: Annotated[
         str, typer.Option("--url", help="Of a folder: a portal that knows the run; its sha256 have the last word.")
     ] = "",
+    key: Annotated[
+        list[Path] | None,
+        typer.Option("--key", help="Of a folder: a public key whose signatures must speak for every file; repeatable."),
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Compare files with what was published: a downloaded release or pair offline, or a run of the local catalog."""
     if _is_folder(what):
-        return _verify_folder(Path(what), url, strict, as_json)
-    if url or strict:
-        raise UsageError(f"{what} is no folder.", "--url and --strict are for downloaded folders.")
+        return _verify_folder(Path(what), Asked(url, strict, key or []), as_json)
+    if url or strict or key:
+        raise UsageError(f"{what} is no folder.", "--url, --strict and --key are for downloaded folders.")
     report = _scan(what, deep)
     findings = report.fixity.findings
     if as_json:
@@ -108,16 +115,30 @@ def _is_folder(what: str) -> bool:
     return folder.is_dir() and (holds or not _RUN.fullmatch(what))
 
 
-def _verify_folder(folder: Path, url: str, strict: bool, as_json: bool) -> int:
-    with progress_bars() as progress, Portal(url) if url else nullcontext() as portal:
-        report = verify_folder(folder, progress=progress, portal=portal)
-    good = report.all_verified if strict else report.ok and not report.notes
+@dataclass(frozen=True)
+class Asked:
+    """How a folder is to be verified."""
+
+    url: str
+    strict: bool
+    keys: list[Path]
+
+
+def _verify_folder(folder: Path, asked: Asked, as_json: bool) -> int:
+    keys = _read_keys(asked.keys)
+    with progress_bars() as progress, Portal(asked.url) if asked.url else nullcontext() as portal:
+        report = verify_folder(folder, progress=progress, portal=portal, keys=keys)
+    good = report.all_verified if asked.strict else report.ok and not report.notes
+    good = good and (report.vouched or not keys)
     if as_json:
         files = [f.__dict__ for f in report.files]
         told = {"kind": report.kind, "run": report.run, "counts": report.counts, "elsewhere": report.elsewhere}
-        print_json({"folder": str(folder), "ok": good, **told, "not_fetched": report.notes, "files": files})
+        print_json(
+            {"folder": str(folder), "ok": good, **told, "not_fetched": report.notes, "files": files, **_signed(report)}
+        )
     else:
         _print_folder(report)
+        _print_signatures(report, bool(keys))
     return int(not good)
 
 
@@ -138,6 +159,34 @@ def _print_folder(report: VerifyReport) -> None:
     if report.elsewhere:
         say(f"Elsewhere by the manifest, and not looked at: {_files(report.elsewhere)}.")
     say(_verdict(report))
+
+
+def _read_keys(paths: list[Path]) -> list[PublicKey]:
+    if not paths:
+        return []
+    from portal.signing.keys import load_public_key  # noqa: PLC0415 - needed only to check signatures
+
+    return [load_public_key(path) for path in paths]
+
+
+def _signed(report: VerifyReport) -> dict[str, Any]:
+    told = [as_dict(s) for s in report.signatures]
+    return {"signatures": told, "vouched": report.vouched, "unsigned": report.unsigned}
+
+
+def _print_signatures(report: VerifyReport, asked: bool) -> None:
+    for signature in report.signatures:
+        say(f"{signature.file}: {signature.state}, {signature.message}")
+    if not asked:
+        return
+    for path in report.unsigned[:20]:
+        say(f"No signature that was checked speaks for {path}.")
+    if len(report.unsigned) > 20:
+        say(f"Nor for {number(len(report.unsigned) - 20)} more files.")
+    if report.vouched:
+        say("Signed: the key vouches for every file listed here, and nothing was altered since.")
+    else:
+        say("NOT signed: the keys given do not vouch for all that is here and nothing else.")
 
 
 def _verdict(report: VerifyReport) -> str:

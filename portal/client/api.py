@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -99,6 +99,17 @@ class Portal:
     def pair(self, run: str, step: int | str, data: str = "next", steps: int | None = None) -> Json:
         """The pair at a step; ``data`` is next, previous or batch."""
         return self._get(f"{_run(run)}/steps/{_part(step)}/pair", data=data, steps=steps)
+
+    def pair_signature(
+        self, run: str, step: int | str, data: str = "next", steps: int | None = None, parts: Sequence[str] = ()
+    ) -> bytes:
+        """The portal's signature over a pair's folder; NotFound where the portal signs nothing."""
+        asked = {"data": data, "steps": steps, "parts": ",".join(parts) or None}
+        return self._text(f"{_run(run)}/steps/{_part(step)}/pair/pair.sig", **asked)
+
+    def checkpoint_signature(self, run: str, step: int | str, name: str) -> bytes:
+        """``model.sig`` or ``provenance`` of a checkpoint; NotFound where the portal signs nothing."""
+        return self._text(f"{_run(run)}/checkpoints/{_part(step)}/{_part(name)}")
 
     def tokens(self, run: str, step: int | str, first: int = 0, count: int = 20, text: bool = True) -> Json:
         """Rows ``first`` to ``first + count`` of the batch of a step."""
@@ -214,6 +225,9 @@ class Portal:
 
     def _get(self, path: str, **asked: Any) -> Answer:
         return read_answer(self._ask(f"{self.url}/api/v1{path}", {k: v for k, v in asked.items() if v is not None}))
+
+    def _text(self, path: str, **asked: Any) -> bytes:
+        return self._ask(f"{self.url}/api/v1{path}", {k: v for k, v in asked.items() if v is not None}).content
 
     def _ask(self, address: str, asked: dict[str, Any]) -> httpx.Response:
         for attempt in range(TRIES):

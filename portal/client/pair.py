@@ -4,6 +4,9 @@ pair/
   pair.json      the portal's answer and what became of each file; written last (before: pair.json.part,
                  which says whose folder this is); ``complete`` is false where something could not be had
   SHA256SUMS     for `sha256sum -c`
+  pair.sig       where the portal signs: its signature over all of this folder, of the checkpoint alone
+  model.sig      (both for `model_signing verify key`), and what the checkpoint was made from
+  provenance.dsse.json
   checkpoint/    the checkpoint's files
   data/          the chunk files, and the order file where there is one
   batch.npy      with ``data=batch``: exactly the rows of that step, where the portal can read them
@@ -20,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from portal.client.api import Portal
+from portal.client.attested import fetch_signatures
 from portal.client.batch import save_batch
 from portal.client.claim import claimed
 from portal.client.download import DownloadProgress, Failed, download_all
@@ -72,6 +76,8 @@ class PairReport:
     """What cannot be had, and why: the portal names no address for it."""
     failed: list[dict[str, Any]] = field(default_factory=list)
     """Files that could not be had this time, ``{path, size, sha256, url, error}`` each; the same call tries them again."""
+    not_signed: list[str] = field(default_factory=list)
+    """Signatures that the portal refuses to make, and why."""
     pair: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -105,6 +111,7 @@ def download_pair(
         report.fetched_bytes = sum(f.fetched_bytes for f in done.fetched)
         if choice.data == "batch":
             _fetch_batch(portal, run, pair["data"]["first_step"], to, report)
+        report.not_signed = fetch_signatures(portal, pair, choice.parts, to)
         report.total_bytes = sum(f["size"] for f in report.files)
         _write_reports(report, portal)
     return report

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from portal.client.api import Portal
+from portal.client.attested import COVERS, CheckedSignature, open_signatures, vouched_for
 from portal.client.claim import CLAIM
 from portal.client.download import DownloadProgress, NoProgress
+from portal.client.pair import BATCH
 from portal.client.partial import digest_of
 from portal.client.paths import inside
 from portal.client.released import MANIFESTS, SUMS, Expected, Listing, all_files, published_by, read_pair, read_release
 from portal.errors import FileMissing
 
+if TYPE_CHECKING:
+    from portal.signing.keys import PublicKey
+
 BAD = ("changed", "missing", "unreadable")
-OWN = {"pair.json", CLAIM, SUMS}
+OWN = {"pair.json", CLAIM, SUMS, *COVERS}
 """Files that lie beside what was published."""
 
 
@@ -48,6 +54,9 @@ class VerifyReport:
     """Files that by the manifest lie elsewhere, and were not looked at."""
     notes: list[str] = field(default_factory=list)
     """What of a pair was never fetched."""
+    signatures: list[CheckedSignature] = field(default_factory=list)
+    unsigned: list[str] = field(default_factory=list)
+    """Files here that no signature which was checked speaks for; `portal pair` makes ``batch.npy`` itself, unsigned."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -62,18 +71,30 @@ class VerifyReport:
         return not any(counts.get(s) for s in BAD) and bool(counts.get("verified") or counts.get("unchanged"))
 
     @property
+    def vouched(self) -> bool:
+        """True when signatures checked with the keys given speak for every file, and there is no other file."""
+        states = {s.state for s in self.signatures}
+        others = [path for path in self.unsigned if path != BATCH]
+        return self.ok and "good" in states and "bad" not in states and not others and "unexpected" not in self.counts
+
+    @property
     def all_verified(self) -> bool:
         """True when every file here is what was published, and nothing else is here."""
         return bool(self.files) and set(self.counts) == {"verified"}
 
 
 def verify_folder(
-    folder: Path, workers: int = 0, progress: DownloadProgress | None = None, portal: Portal | None = None
+    folder: Path,
+    workers: int = 0,
+    progress: DownloadProgress | None = None,
+    portal: Portal | None = None,
+    keys: Sequence[PublicKey] = (),
 ) -> VerifyReport:
     """Hash every file that ``pair.json``, or else the release manifest, of ``folder`` names, in parallel.
 
     What a file should be is told by ``pair.json``; of a release by its manifest and ``SHA256SUMS``, and by
-    ``portal`` where one is given, which then has the last word. ``workers`` 0 means one for each core.
+    ``portal`` where one is given, which then has the last word; and with ``keys`` by the signatures that were made
+    with them, which have the very last. ``workers`` 0 means one for each core.
     Raises FileMissing when the folder holds neither, DataFault when a list cannot be read.
     """
     told = progress or NoProgress()
@@ -82,12 +103,19 @@ def verify_folder(
         for file in published_by(portal.files(listing.run)):
             if listing.kind == "release" and file.path in listing.files:
                 listing.add(file)
+    signatures = open_signatures(folder, keys)
+    signed = vouched_for(signatures)
+    for path, sha256 in signed.items():
+        listing.add(Expected(path, None, sha256))
     places = [(file, inside(folder, file.path.rstrip("/"))) for file in listing.files.values()]
     told.begin("verify", sum(place.stat().st_size for _, place in places if place.is_file()))
     with ThreadPoolExecutor(workers or _cores()) as pool:
         files = list(pool.map(lambda at: _check(at[0], at[1], told), places))
     files += _unexpected(folder, listing)
-    return VerifyReport(folder, listing.kind, listing.run, files, listing.elsewhere, listing.notes)
+    unsigned = [path for path in listing.files if path not in signed] if keys else []
+    return VerifyReport(
+        folder, listing.kind, listing.run, files, listing.elsewhere, listing.notes, signatures, unsigned
+    )
 
 
 def holds_release(folder: Path) -> bool:

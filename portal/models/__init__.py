@@ -11,6 +11,7 @@ from portal.models.data import Chunk, ChunkSpan, DataOrder
 from portal.models.files import BlockDigests, File, FileLocation
 from portal.models.record import Config, Evaluation, Event, Finding, MetricSeries
 from portal.models.runs import Release, Run, Stage
+from portal.models.signatures import PortalKey, ReleaseSignature
 
 __all__ = [
     "BlockDigests",
@@ -26,7 +27,9 @@ __all__ = [
     "FileLocation",
     "Finding",
     "MetricSeries",
+    "PortalKey",
     "Release",
+    "ReleaseSignature",
     "Run",
     "Stage",
 ]

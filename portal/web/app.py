@@ -10,10 +10,13 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from portal import __version__
-from portal.database import check_schema, create_database_engine, migrate
+from portal.catalog.signatures import record_portal_key
+from portal.database import Engine, check_schema, create_database_engine, migrate
 from portal.settings import Settings
+from portal.signing.keys import SigningKey, load_key
 from portal.web import (
     assets,
+    attestations,
     checkpoints,
     chunks,
     compare,
@@ -78,9 +81,11 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.desk = Desk(settings, engine)
+    app.state.desk = Desk(settings, engine, _signing_key(settings, engine))
     app.state.answers = AnswerShelf(settings.answer_cache_bytes)
     # Before the nouns: a checkpoint's own address takes everything that comes after it.
+    app.include_router(attestations.router)
+    app.include_router(attestations.pages)
     app.include_router(fetching.router)
     for noun in NOUNS:
         app.include_router(noun.api)
@@ -96,6 +101,15 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     app.add_middleware(KeepAnswers, engine=engine, shelf=app.state.answers)
     return app
+
+
+def _signing_key(settings: Settings, engine: Engine) -> SigningKey | None:
+    """The portal's key, remembered with those it had before; whoever serves must be able to read it."""
+    if settings.signing_key is None:
+        return None
+    key = load_key(settings.signing_key)
+    record_portal_key(engine, key.public.key_id, key.public.pem)
+    return key
 
 
 class HeadAsGet:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 from blake3 import blake3
@@ -20,6 +20,9 @@ from portal.errors import BadRequest
 from portal.settings import Settings
 from portal.web.kept import matches
 
+if TYPE_CHECKING:
+    from portal.signing.keys import SigningKey
+
 _STEP = re.compile(r"^[+-]?[0-9]{1,1000}$")
 
 
@@ -29,6 +32,8 @@ class Desk:
 
     settings: Settings
     engine: Engine
+    key: SigningKey | None = None
+    """What the portal signs with; None where it signs nothing."""
 
 
 def get_desk(request: Request) -> Desk:

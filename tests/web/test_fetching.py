@@ -122,7 +122,6 @@ def test_a_hostile_name_or_address_says_nothing_but_itself() -> None:
 def test_a_small_pair_is_one_zip(client: TestClient, small: SmallRun, tmp_path: Path) -> None:
     answer = client.get(f"{PAIR}/pair.zip")
     assert int(answer.headers["content-length"]) == len(answer.content)
-    assert answer.content == client.get(f"{PAIR}/pair.zip").content
     with zipfile.ZipFile(io.BytesIO(answer.content)) as held:
         assert held.testzip() is None
         assert {i.compress_type for i in held.infolist()} == {zipfile.ZIP_STORED}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -65,6 +65,8 @@ class RunDetail:
     tokens_per_step: int | None
     stages: list[StageView]
     tokenizer: str | None
+    signed_by: list[str] = field(default_factory=list)
+    """Ids of the keys with which publishers signed the current version; whose they are the portal cannot know."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,127 @@
+"""Signatures that lie in a downloaded folder: fetched with a pair, and checked offline with public keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from portal.client.api import Portal
+from portal.errors import FileMissing, IntegrityError, NotFound, PortalError
+
+if TYPE_CHECKING:
+    from portal.signing.keys import PublicKey
+
+PAIR, MODEL, PROVENANCE, RELEASE = "pair.sig", "model.sig", "provenance.dsse.json", "release.sig"
+COVERS = {PAIR: "", RELEASE: "", MODEL: "checkpoint/", PROVENANCE: "checkpoint/"}
+"""Name of a signature, and below which folder the paths that it names lie; those of whole folders come first."""
+MAX_SIGNATURE = 256 << 20
+"""Bytes: a signature names every file, and a release may have a million."""
+
+
+@dataclass(frozen=True)
+class CheckedSignature:
+    """A signature beside what was downloaded."""
+
+    file: str
+    key_id: str
+    """As it says itself; whose key that is, it cannot tell."""
+    state: str
+    """``good``: made with one of the keys given; ``unchecked``: with another key; ``bad``."""
+    message: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Path in the folder to sha256, of a good one."""
+    whole: bool = False
+    """Whether it speaks for all of the folder."""
+
+
+def fetch_signatures(portal: Portal, pair: Mapping[str, Any], parts: Sequence[str], to: Path) -> list[str]:
+    """What the portal signed of a pair, written beside it; a sentence for each signature it refuses.
+
+    A portal that signs nothing leaves none; what an earlier call fetched and the portal no longer gives is removed.
+    """
+    run, step = pair["run"], pair["checkpoint"]["step"]
+    data = pair["data"]
+    steps = data["last_step"] - data["first_step"] + 1 if data["direction"] != "batch" else None
+    refused = []
+    for name in (PAIR, MODEL, PROVENANCE):
+        try:
+            if name == PAIR:
+                text = portal.pair_signature(run, pair["step"], data["direction"], steps, parts)
+            else:
+                text = portal.checkpoint_signature(run, step, "provenance" if name == PROVENANCE else name)
+        except PortalError as error:
+            # A portal that signs nothing, or is older than signatures, has no such address.
+            if not (type(error) is NotFound or error.extra.get("answered") == 404):
+                refused.append(f"{name}: {error.message}")
+        else:
+            (to / name).write_bytes(text)
+            continue
+        (to / name).unlink(missing_ok=True)
+    return refused
+
+
+def open_signatures(folder: Path, keys: Sequence[PublicKey]) -> list[CheckedSignature]:
+    """Every signature in ``folder``, checked with ``keys``; none of them is compared with files yet."""
+    found = []
+    for name, below in COVERS.items():
+        if (folder / name).is_file():
+            found.append(_open(folder / name, below, keys))
+    return found
+
+
+def _open(path: Path, below: str, keys: Sequence[PublicKey]) -> CheckedSignature:
+    # Imported here because a folder without signatures needs no cryptography.
+    from portal.signing import envelopes, models  # noqa: PLC0415
+
+    name, whole = path.name, not below
+    signed = None
+    try:
+        signed = envelopes.read(_text(path))
+        key = next((k for k in keys if k.key_id == signed.key_id), None)
+        if key is None:
+            told = "give its public key with --key" if not keys else "not by a key that was given"
+            return CheckedSignature(name, signed.key_id, "unchecked", f"by key {signed.key_id[:16]}…, {told}")
+        table = models.signed_files(signed.check(key))
+    except PortalError as error:
+        return CheckedSignature(name, signed.key_id if signed else "", "bad", error.message)
+    files = {f"{below}{path}": digest for path, digest in table.items()}
+    told = f"by key {key.key_id[:16]}…, over {len(files):,} {'file' if len(files) == 1 else 'files'}"
+    return CheckedSignature(name, key.key_id, "good", told, files, whole)
+
+
+def _text(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_SIGNATURE:
+            raise IntegrityError(f"{path.name} is larger than any signature.")
+        return path.read_bytes()
+    except OSError as error:
+        raise FileMissing(f"{path.name} cannot be read: {error.strerror}.") from None
+
+
+def vouched_for(signatures: Sequence[CheckedSignature]) -> dict[str, str]:
+    """Path to sha256 of all that good signatures name.
+
+    One over the whole folder has the only word on what belongs there: with ``--parts`` a pair holds less than its
+    checkpoint does, and the checkpoint's own signature names all of that. Raises IntegrityError where two disagree.
+    """
+    good = [s for s in signatures if s.state == "good"]
+    leading = [s for s in good if s.whole] or good
+    told: dict[str, str] = {}
+    for signature in leading:
+        told.update(signature.files)
+    for signature in good:
+        for path, digest in signature.files.items():
+            if told.get(path, digest) != digest:
+                raise IntegrityError(
+                    f"{signature.file} gives {path} another sha256 than another signature beside it.",
+                    "Fetch the signatures again.",
+                )
+    return told
+
+
+def as_dict(signature: CheckedSignature) -> dict[str, Any]:
+    """For programs, without the table."""
+    told = {k: getattr(signature, k) for k in ("file", "key_id", "state", "message")}
+    return {**told, "files": len(signature.files)}
