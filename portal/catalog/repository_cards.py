@@ -51,12 +51,15 @@ def model_card(facts: ReleaseFacts, checkpoint: CheckpointFact | None, unknown: 
     return _joined(parts)
 
 
-def data_card(facts: ReleaseFacts, paths: Sequence[str], unknown: Sequence[FileRow]) -> str:
-    """The card of all chunks; ``paths`` are those that load by themselves."""
+def data_card(facts: ReleaseFacts, paths: Sequence[str], others: int, unknown: Sequence[FileRow]) -> str:
+    """The card of all chunks; ``paths`` are those that load by themselves, ``others`` the number of other files."""
     parts = [
         _head(_meta(facts, "data") | _configs(paths), facts),
         f"All data of run `{facts.run}`: {len(facts.chunks):,} chunks, in the files they were released in. "
         f"Revision `step-N` holds exactly the rows that step N read.",
+        f"`load_dataset` reads {len(paths):,} of these files; the others are in formats of their own."
+        if others
+        else "",
     ]
     if unknown:
         parts.append(_elsewhere("Not in this repository, because their size or sha256 was never published:", unknown))

@@ -26,7 +26,8 @@ def chunks_of(session: Session, facts: ReleaseFacts) -> tuple[RepoFile, ...]:
     """Every file of every chunk as released, each once, with a card that says how they load."""
     if ("data",) not in facts.kept:
         found = chunk_files(_chunk_rows(session, facts))
-        card = made_file(_CARD, data_card(facts, loadable(found.files), found.unknown))
+        paths = loadable(found.files)
+        card = made_file(_CARD, data_card(facts, paths, len(found.files) - len(paths), found.unknown))
         facts.kept["data",] = in_order([card, *(f for f in found.files if f.path != _CARD)])
     files: tuple[RepoFile, ...] = facts.kept["data",]
     return files

@@ -16,6 +16,31 @@ from portal.manifest.check_paths import check_link, check_path
 from portal.manifest.faults import Contradiction, Place, shown
 from portal.manifest.schema import Manifest, Stage
 
+RESERVED = frozenset(
+    [
+        "api",
+        "compare",
+        "datasets",
+        "docs",
+        "files",
+        "healthz",
+        "jobs",
+        "login",
+        "metrics",
+        "models",
+        "r",
+        "readyz",
+        "runs",
+        "scorecard",
+        "search",
+        "settings",
+        "spaces",
+        "static",
+        "workers",
+    ]
+)
+"""First parts of the portal's own addresses. A run's short address is ``/org/name``, so no organisation is called so."""
+
 
 def check(manifest: Manifest) -> list[Fault]:
     """Every contradiction in ``manifest``; empty when it can be published. Never raises."""
@@ -35,6 +60,11 @@ def contradictions(manifest: Manifest, known_chunks: frozenset[str] = frozenset(
 
 def _run(manifest: Manifest) -> Iterator[Contradiction]:
     training, parent = manifest.training, manifest.parent
+    organisation = manifest.run.partition("/")[0]
+    if organisation in RESERVED:
+        yield Contradiction(
+            ("run",), f"begins with {organisation}/, an address of the portal itself", "Choose another organisation."
+        )
     if training.last_step and training.first_step > training.last_step:
         yield Contradiction(
             ("training", "first_step"),

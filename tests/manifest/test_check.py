@@ -54,6 +54,11 @@ def test_a_sound_manifest_has_no_fault() -> None:
     assert faults_of(BASE) == {}
 
 
+def test_no_organisation_takes_an_address_of_the_portal() -> None:
+    assert faults_of(changed(run="datasets/squad")) == {"run": "begins with datasets/, an address of the portal itself"}
+    assert faults_of(changed(run="lab/datasets")) == {}
+
+
 @pytest.mark.parametrize(
     ("parts", "where", "what"),
     [

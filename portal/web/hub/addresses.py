@@ -50,7 +50,7 @@ def read_api(scope: Scope) -> Wanted | None:
         return None
     if len(rest) == 1:
         raise RepoUnknown(f"There is no repository {rest[0][:200]!r}.", "Every run is named org/name.")
-    run, more = f"{rest[0]}/{rest[1]}", rest[2:]
+    run, more = run_of(rest[0], rest[1]), rest[2:]
     if not more:
         return Wanted(kind, run, "info")
     verb = more[0]
@@ -71,7 +71,12 @@ def read_resolve(scope: Scope) -> Wanted:
         raise RepoUnknown(f"There is no repository {parts[0][:200]!r}.", "Every run is named org/name.")
     if len(parts) < 5:
         raise NotFound(f"There is nothing at {scope['path'][:200]}.", "Write /org/name/resolve/revision/path.")
-    return Wanted(kind, f"{parts[0]}/{parts[1]}", "resolve", parts[3], "/".join(parts[4:]))
+    return Wanted(kind, run_of(parts[0], parts[1]), "resolve", parts[3], "/".join(parts[4:]))
+
+
+def run_of(org: str, name: str) -> str:
+    """The run of a repository: names of runs are in lower case, people write those of repositories as they like."""
+    return f"{org}/{name}".lower()
 
 
 def segments(scope: Scope) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode
@@ -21,7 +22,7 @@ from portal.database import open_session
 from portal.errors import BadRequest, FileNotCatalogued, PortalError, TooLarge
 from portal.web.deps import Db, Desk, get_address, get_desk, parse_step
 from portal.web.hub import objects
-from portal.web.hub.addresses import Wanted, read_api
+from portal.web.hub.addresses import Wanted, read_api, run_of
 from portal.web.hub.answers import OPEN, answered, refused
 from portal.web.hub.step_files import complete
 from portal.web.tokens import FLAGS
@@ -77,6 +78,13 @@ def show_data(db: Db, org: str, name: str) -> Response:
     return _to_run(db, org, name, "/chunks")
 
 
+@pages.get("/{org}/{name}/tree/{revision:path}")
+def show_revision(db: Db, org: str, name: str, revision: str) -> Response:
+    """A revision of a model repository is a checkpoint; `main` and what comes below it is the run."""
+    found = re.fullmatch(r"step-(\d{1,12})(/.*)?", revision)
+    return _to_run(db, org, name, f"/checkpoints/{int(found[1])}" if found else "")
+
+
 @pages.get("/{org}/{name}")
 def show_model(db: Db, org: str, name: str) -> Response:
     """A model repository's page is the run."""
@@ -84,8 +92,8 @@ def show_model(db: Db, org: str, name: str) -> Response:
 
 
 def _to_run(session: Session, org: str, name: str, tail: str) -> Response:
-    load_facts(session, f"{org}/{name}")
-    return RedirectResponse(f"/runs/{quote(org, safe='')}/{quote(name, safe='')}{tail}", 307)
+    run = load_facts(session, run_of(org, name)).run
+    return RedirectResponse(f"/runs/{run}{tail}", 307)
 
 
 def _read(request: Request, desk: Desk, address: str) -> Response:
