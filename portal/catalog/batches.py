@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
-from urllib.parse import unquote, urlsplit
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -22,19 +20,20 @@ from portal.catalog.answers import OrderView, TokenBatch, TokenRow
 from portal.catalog.facts import OrderFact, ReleaseFacts
 from portal.catalog.files import FileRow, load_files
 from portal.catalog.opened import Lent, Opened
+from portal.catalog.reach import indexes_of, look, place_in_reach, readable_file, refuse_out_of_reach
 from portal.catalog.release import load_facts
 from portal.catalog.shelves import engine_of
 from portal.catalog.steps import order_at
-from portal.errors import BadRequest, IntegrityError, OrderUnknown, PortalError, Unavailable
+from portal.errors import BadRequest, OrderUnknown, PortalError, Unavailable
 from portal.manifest.expand import ChunkEntry, FileEntry
 from portal.models import File
 from portal.settings import Settings
-from portal.storage import open_store
+from portal.storage import Meter
 from portal.tokens.decode import Decoder, open_decoder
 from portal.tokens.looks import RowMarks
 from portal.tokens.orders import ReadOrder, RowRef, explain_order, locate_rows, rows_total
 from portal.tokens.readers import ReadableFile, Row, RowFault, RowReader, open_order_file, open_reader
-from portal.tokens.readers.rows import Ids
+from portal.tokens.readers.rows import Ids, Tally
 
 KEPT_READERS = 256
 KEPT_DECODERS = 8
@@ -53,8 +52,8 @@ class BatchRows:
     rows_total: int
     first: int
     rows: list[tuple[RowRef, Row | RowFault]]
-    bytes_read: int
-    reads: int
+    cost: Tally = field(default_factory=Tally)
+    """What reading them took."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def read_batch(  # noqa: PLR0913 - the whole question in one call
         rows=rows,
         vocabulary=vocabulary,
         tokenizer=decoder is not None,
-        explain={"bytes_read": batch.bytes_read, "reads": batch.reads, "row_bytes": sum(r.length for r in rows)},
+        explain=_explain(batch.cost, sum(r.length for r in rows)),
     )
 
 
@@ -119,14 +118,15 @@ def rows_of(
 ) -> BatchRows:
     """`read_rows` of any release, the current one or an earlier version."""
     order, per_step = _order(facts, step)
-    read_order, entries = _open_order(settings, facts, order)
+    cost = Tally()
+    read_order, entries = _open_order(session, settings, facts, order, cost)
     total = rows_total(order.entry, per_step, facts.chunk_rows, step, entries)
     first, count = window or (0, total)
     refs = locate_rows(
         order.entry, per_step, facts.chunk_rows, step, first, max(min(count, total - first), 0), read_order
     )
-    rows, bytes_read, reads = _read(session, settings, facts, refs)
-    return BatchRows(facts, step, order.view, total, first, rows, bytes_read, reads)
+    rows = _read(session, settings, facts, refs, cost)
+    return BatchRows(facts, step, order.view, total, first, rows, cost)
 
 
 def read_chunk(
@@ -136,9 +136,9 @@ def read_chunk(
 
     Unavailable when the chunk's bytes are not on this machine.
     """
-    _refuse_absent(facts, [name])
     files = _data_files(session, facts, [name])[name]
-    with _reader(session, settings, facts, name, files) as reader:
+    refuse_out_of_reach(name, facts.chunks[name].row.format, files, settings)
+    with _reader(session, settings, facts, name, files, Meter()) as reader:
         rows = reader.read(choose(reader.rows))
         return reader.rows, _with_source(rows, facts.chunks[name].row.sources)
 
@@ -161,48 +161,53 @@ def _order(facts: ReleaseFacts, step: int) -> tuple[OrderFact, int]:
     return order, per_step
 
 
-def _open_order(settings: Settings, facts: ReleaseFacts, order: OrderFact) -> tuple[ReadOrder | None, int | None]:
-    """The published index, opened, and its length where it tells."""
+def _open_order(
+    session: Session, settings: Settings, facts: ReleaseFacts, order: OrderFact, cost: Tally
+) -> tuple[ReadOrder | None, int | None]:
+    """The published index, opened, and its length where it tells; what it reads elsewhere is counted in ``cost``."""
     if order.entry.file is None:
         return None, None
     row = facts.loose_files.get(order.entry.file.path)
-    if row is None or row.local is None:
+    if row is None or place_in_reach(row) is None:
         raise Unavailable(
             f"The order of step {order.first_step} lies in {order.entry.file.path}, which is not on this machine.",
             "Publish a local copy of the index file.",
         )
-    read = open_order_file(order.entry, _readable(row, settings))
+    read = open_order_file(order.entry, readable_file(session, settings, row), cost.meter)
     return read, getattr(read, "entries", None)
 
 
 def _read(
-    session: Session, settings: Settings, facts: ReleaseFacts, refs: Sequence[RowRef]
-) -> tuple[list[tuple[RowRef, Row | RowFault]], int, int]:
+    session: Session, settings: Settings, facts: ReleaseFacts, refs: Sequence[RowRef], cost: Tally
+) -> list[tuple[RowRef, Row | RowFault]]:
     by_chunk: dict[str, list[int]] = defaultdict(list)
     for k, ref in enumerate(refs):
         by_chunk[ref.chunk].append(k)
-    _refuse_absent(facts, by_chunk)
+    data_files = _data_files(session, facts, list(by_chunk))
+    for name, files in data_files.items():
+        refuse_out_of_reach(name, facts.chunks[name].row.format, files, settings)
     found: dict[int, Row | RowFault] = {}
-    bytes_read = reads = 0
-    for name, files in _data_files(session, facts, list(by_chunk)).items():
+    for name, files in data_files.items():
         places = by_chunk[name]
-        with _reader(session, settings, facts, name, files) as reader:
-            bytes_before, reads_before = reader.bytes_read, reader.reads
+        with _reader(session, settings, facts, name, files, cost.meter) as reader:
+            before = replace(reader.tally, meter=replace(reader.tally.meter))
             rows = reader.read([refs[k].row for k in places])
-            bytes_read += reader.bytes_read - bytes_before
-            reads += reader.reads - reads_before
+            cost.add_since(before, reader.tally)
         found.update(zip(places, _with_source(rows, facts.chunks[name].row.sources), strict=True))
-    return [(ref, found[k]) for k, ref in enumerate(refs)], bytes_read, reads
+    return [(ref, found[k]) for k, ref in enumerate(refs)]
 
 
-def _refuse_absent(facts: ReleaseFacts, names: Iterable[str]) -> None:
-    absent = next((n for n in names if n not in facts.at_hand), None)
-    if absent is not None:
-        raise Unavailable(
-            f"The bytes of chunk {absent} are not on this machine; the portal knows where they are but holds no copy.",
-            "Download the chunk from its own address (see its page), or publish a local copy.",
-            chunk=absent,
-        )
+def _explain(cost: Tally, row_bytes: int) -> dict[str, int]:
+    """Reads and bytes in all; requests and bytes received from elsewhere, and how many of those used no digest
+    vouches for."""
+    return {
+        "bytes_read": cost.bytes_read,
+        "reads": cost.reads,
+        "row_bytes": row_bytes,
+        "requests": cost.meter.requests,
+        "bytes_received": cost.meter.bytes,
+        "bytes_unverified": cost.meter.unverified,
+    }
 
 
 def _with_source(rows: list[Row | RowFault], sources: Mapping[str, Any]) -> list[Row | RowFault]:
@@ -214,11 +219,11 @@ def _with_source(rows: list[Row | RowFault], sources: Mapping[str, Any]) -> list
 
 
 def _reader(
-    session: Session, settings: Settings, facts: ReleaseFacts, name: str, files: list[FileRow]
+    session: Session, settings: Settings, facts: ReleaseFacts, name: str, files: list[FileRow], meter: Meter
 ) -> AbstractContextManager[RowReader]:
-    readable = [_readable(row, settings) for row in files]
-    key = (facts.head.id, name, tuple(_look(f) for f in readable))
-    return _desktop(session).readers.lend(key, partial(_open_reader, settings, facts, name, readable))
+    readable = [readable_file(session, settings, row) for row in files]
+    key = (facts.head.id, name, tuple(look(f, meter) for f in readable))
+    return _desktop(session).readers.lend(key, partial(_open_reader, settings, facts, name, readable, meter))
 
 
 def _data_files(session: Session, facts: ReleaseFacts, names: list[str]) -> dict[str, list[FileRow]]:
@@ -231,7 +236,10 @@ def _data_files(session: Session, facts: ReleaseFacts, names: list[str]) -> dict
     return {name: facts.data_files[name] for name in names}
 
 
-def _open_reader(settings: Settings, facts: ReleaseFacts, name: str, files: list[ReadableFile]) -> RowReader:
+def _open_reader(
+    settings: Settings, facts: ReleaseFacts, name: str, files: list[ReadableFile], meter: Meter
+) -> RowReader:
+    """A new reader; what opening it took elsewhere is counted in ``meter``."""
     chunk = facts.chunks[name]
     row = chunk.row
     entry = ChunkEntry(
@@ -247,42 +255,23 @@ def _open_reader(settings: Settings, facts: ReleaseFacts, name: str, files: list
         row_length=row.row_length,
         tokens=row.tokens,
     )
-    folder = settings.data / "store" / "indexes"
-    return open_reader(entry, files, folder, facts.head.model.get("vocabulary"), settings.max_line_bytes)
-
-
-def _readable(row: FileRow, settings: Settings) -> ReadableFile:
-    place = row.local or row.places[0]
-    return ReadableFile(row.path, place.uri, row.size, row.sha256, open_store(place.uri, settings))
-
-
-def _look(file: ReadableFile) -> tuple[str, int, int]:
-    """Size and time as they are now: a file that changed is opened anew, one that lost its catalogued size refused."""
-    path = unquote(urlsplit(file.uri).path)
-    try:
-        now = os.stat(path)
-    except OSError:
-        # Its reader names the file and what to do.
-        return file.uri, -1, 0
-    if file.size is not None and now.st_size != file.size:
-        raise IntegrityError(
-            f"{file.path} has {now.st_size} bytes; it was published with {file.size}.",
-            "Restore the published file, or publish the run again.",
-            file=file.path,
-        )
-    return file.uri, now.st_size, now.st_mtime_ns
+    vocabulary = facts.head.model.get("vocabulary")
+    reader = open_reader(entry, files, indexes_of(settings), vocabulary, settings.max_line_bytes)
+    opening = reader.tally.meter
+    meter.count(opening.requests, opening.bytes, opening.unverified)
+    return reader
 
 
 def decoder_of(session: Session, settings: Settings, facts: ReleaseFacts) -> Decoder | None:
     """The run's own tokenizer; None when it is absent or unusable, because ids are an answer too."""
     row = facts.tokenizer
-    if row is None or row.local is None or not row.size or row.size > MAX_TOKENIZER_BYTES:
+    if row is None or place_in_reach(row) is None or not row.size or row.size > MAX_TOKENIZER_BYTES:
         return None
-    file = _readable(row, settings)
     size = row.size
     try:
+        file = readable_file(session, settings, row)
         return _desktop(session).decoders.get(
-            _look(file), lambda: open_decoder(file.store.read_range(file.uri, 0, size))
+            look(file, Meter()), lambda: open_decoder(file.store.read_range(file.uri, 0, size))
         )
     except PortalError:
         return None

@@ -20,13 +20,15 @@ class Opened:
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
-        """The one opened before under ``key``, or a new one."""
+        """The one opened before under ``key``, or a new one; None is not kept."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 found: Kept = self._kept[key]
                 return found
         made = make()
+        if made is None:
+            return made
         with self._lock:
             self._kept[key] = made
             while len(self._kept) > self._most:

@@ -30,6 +30,10 @@ class LocalStore:
         found = _regular(path)
         return StoredFile(uri_of(path), path.name, found.st_size, found.st_mtime_ns)
 
+    def seen(self, uri: str, meter: Meter | None = None) -> StoredFile:  # noqa: ARG002 - nothing is sent
+        """What `stat` says."""
+        return self.stat(uri)
+
     def list_files(self, uri: str, within: str | None = None) -> Iterator[StoredFile]:
         """Every regular file below a folder, by path, names that begin with a dot left out.
 

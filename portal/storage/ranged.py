@@ -22,7 +22,7 @@ PIECE = 8 << 20
 PARALLEL_REQUESTS = 16
 PINNED = 4096
 PINNED_S = 300.0
-"""Seconds for which what was seen of a file is taken for granted; every answer is compared with it."""
+"""Seconds after which a file is looked at anew; every answer is compared with what was seen last."""
 
 Span = tuple[int, int]
 
@@ -60,7 +60,9 @@ class RangedStore(ABC):
 
     def seen(self, uri: str, meter: Meter | None = None) -> StoredFile:
         """What `stat` said lately, or says now."""
-        return self._pinned(uri) or self.stat(uri, meter)
+        with self._lock:
+            found, at = self._pins.get(uri, (None, 0.0))
+        return found if found is not None and time.monotonic() - at < PINNED_S else self.stat(uri, meter)
 
     @abstractmethod
     def list_files(self, uri: str) -> Iterator[StoredFile]:
@@ -131,11 +133,13 @@ class RangedStore(ABC):
 
     def _read_piece(self, uri: str, span: Span, meter: Meter) -> bytes:
         offset, length = span
-        pinned = self._pinned(uri)
+        with self._lock:
+            pinned = self._pins.get(uri)
         piece = persist(self.patience, lambda: self._whole_piece(uri, offset, length, meter), self._lost(uri))
-        if pinned is not None and not _is_same(pinned, piece):
+        if pinned is not None and not _is_same(pinned[0], piece):
             with self._lock:
-                self._pins.pop(uri, None)
+                # Whoever read the old bytes must not go on with the new ones: only a new look lets anybody read again.
+                self._pins[uri] = pinned[0], -PINNED_S
             raise IntegrityError(
                 f"{self.name(uri)} was replaced while it was being read.",
                 "Ask again; if the new bytes are meant, publish the run again.",
@@ -149,11 +153,6 @@ class RangedStore(ABC):
                 raise self.cut_short(uri, offset, length, piece.size)
             raise Passing(f"it sent {len(piece.data):,} bytes where {length:,} were asked for")
         return piece
-
-    def _pinned(self, uri: str) -> StoredFile | None:
-        with self._lock:
-            found, at = self._pins.get(uri, (None, 0.0))
-        return found if found is not None and time.monotonic() - at < PINNED_S else None
 
     def _lost(self, uri: str) -> Callable[[str], PortalError]:
         return lambda why: Unavailable(

@@ -48,6 +48,9 @@ class Store(Protocol):
     def stat(self, uri: str) -> StoredFile:
         """Size and time of one file; FileMissing when it is not there."""
 
+    def seen(self, uri: str, meter: Meter | None = None) -> StoredFile:
+        """What `stat` said not long ago where asking again costs a request, or says now."""
+
     def list_files(self, uri: str) -> Iterator[StoredFile]:
         """Every regular file below a folder, by path; symbolic links out of it are refused."""
 

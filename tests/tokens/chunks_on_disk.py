@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import zstandard
 
 from portal.manifest.expand import ChunkEntry, FileEntry
-from portal.storage import LocalStore, Store, StoredFile
+from portal.storage import LocalStore, Meter, Store, StoredFile
 from portal.tokens.readers import ReadableFile, RowReader, open_reader
 from portal.tokens.readers.megatron_index import HEADER, MAGIC
 
@@ -32,11 +32,20 @@ class FarStore:
     def stat(self, uri: str) -> StoredFile:
         return self._near.stat(uri)
 
+    def seen(self, uri: str, meter: Meter | None = None) -> StoredFile:  # noqa: ARG002 - the protocol's name
+        return self._near.stat(uri)
+
     def list_files(self, uri: str) -> Iterator[StoredFile]:
         return self._near.list_files(uri)
 
-    def read_range(self, uri: str, offset: int, length: int) -> bytes:
+    def read_range(self, uri: str, offset: int, length: int, meter: Meter | None = None) -> bytes:  # noqa: ARG002
         return self._near.read_range(uri, offset, length)
+
+    def read_ranges(self, uri: str, ranges: Sequence[tuple[int, int]], meter: Meter | None = None) -> list[bytes]:
+        return [self.read_range(uri, offset, length, meter) for offset, length in ranges]
+
+    def public_url(self, uri: str) -> str | None:  # noqa: ARG002 - the protocol's name
+        return None
 
     def local_path(self, uri: str) -> Path | None:  # noqa: ARG002 - the protocol's name
         return None

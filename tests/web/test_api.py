@@ -290,7 +290,7 @@ def _write(lengths: list[int], kind: str) -> bytes:
     ]
     order = OrderView("sequential", "exact", "", "")
     facts: Any = None
-    return b"".join(write_batch(BatchRows(facts, 1, order, len(rows), 0, rows, 0, 0), kind))
+    return b"".join(write_batch(BatchRows(facts, 1, order, len(rows), 0, rows), kind))
 
 
 def test_an_unknown_format_is_refused() -> None:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from portal.errors import DataFault
 from portal.manifest.expand import OrderEntry
+from portal.storage import Meter
 from portal.tokens.readers.numbers import DTYPES, has_npy_magic, read_npy_header
 from portal.tokens.readers.rows import ReadableFile, Tally
 from portal.tokens.readers.source import FileBytes
@@ -19,8 +20,8 @@ class OrderFile:
     accident: as numbers, those bytes name rows far beyond any data set.
     """
 
-    def __init__(self, entry: OrderEntry, file: ReadableFile) -> None:
-        self.tally = Tally()
+    def __init__(self, entry: OrderEntry, file: ReadableFile, meter: Meter | None = None) -> None:
+        self.tally = Tally(meter=meter or Meter())
         self.source = FileBytes.of(file, self.tally)
         declared = DTYPES[entry.dtype] if entry.dtype else None
         if has_npy_magic(self.source):
@@ -62,9 +63,9 @@ class OrderFile:
         self.source.close()
 
 
-def open_order_file(entry: OrderEntry, file: ReadableFile) -> OrderFile:
-    """Open the index file of an order of kind ``index``.
+def open_order_file(entry: OrderEntry, file: ReadableFile, meter: Meter | None = None) -> OrderFile:
+    """Open the index file of an order of kind ``index``; what it reads elsewhere is counted in ``meter``.
 
     Raises DataFault where dtype, header and size contradict each other; FileMissing when it is not there.
     """
-    return OrderFile(entry, file)
+    return OrderFile(entry, file, meter)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from portal.manifest.expand import ChunkEntry
-from portal.storage import Store
+from portal.storage import Meter, Store
 from portal.tokens.spans import Span
 
 Ids = npt.NDArray[np.integer[Any]]
@@ -88,6 +88,15 @@ class Tally:
 
     bytes_read: int = 0
     reads: int = 0
+    meter: Meter = field(default_factory=Meter)
+    """What of it went over a network."""
+
+    def add_since(self, before: Tally, now: Tally) -> None:
+        """Add what ``now`` counts more than ``before``."""
+        self.bytes_read += now.bytes_read - before.bytes_read
+        self.reads += now.reads - before.reads
+        more, less = now.meter, before.meter
+        self.meter.count(more.requests - less.requests, more.bytes - less.bytes, more.unverified - less.unverified)
 
 
 class RowReader(ABC):

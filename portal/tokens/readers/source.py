@@ -36,7 +36,7 @@ class FileBytes:
         local = store.local_path(uri)
         self._private = "" if local is None else str(local)
         try:
-            found = store.stat(uri)
+            found = store.seen(uri, tally.meter)
         except PortalError as error:
             raise self._told(error) from None
         self.size = found.size
@@ -62,7 +62,7 @@ class FileBytes:
             if len(found) == length:
                 return found
         try:
-            return self._store.read_range(self.uri, offset, length)
+            return self._store.read_range(self.uri, offset, length, tally.meter)
         except PortalError as error:
             raise self._told(error) from None
 

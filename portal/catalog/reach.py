@@ -1,0 +1,118 @@
+"""Which files of a release this portal can read, here or elsewhere, and what of them it can vouch for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from sqlmodel import Session
+
+from portal.catalog.files import FilePlace, FileRow
+from portal.catalog.opened import Opened
+from portal.errors import IntegrityError, Unavailable
+from portal.models import BlockDigests
+from portal.settings import Settings
+from portal.storage import REMOTE_SCHEMES, LocalStore, Meter, Store, open_remote
+from portal.storage.hashing import BLOCK_ALGORITHM
+from portal.tokens.readers import ReadableFile, is_indexed
+
+KEPT_DIGESTS = 256
+
+_digests = Opened(KEPT_DIGESTS)
+
+
+def place_in_reach(row: FileRow) -> FilePlace | None:
+    """The nearest place its bytes can be read from: on this machine, else elsewhere by range."""
+    return row.local or next(
+        (
+            p
+            for p in row.places
+            if p.uri.partition("://")[0] in REMOTE_SCHEMES and p.state not in ("missing", "changed")
+        ),
+        None,
+    )
+
+
+def indexes_of(settings: Settings) -> Path:
+    """The folder of line indexes and seek points."""
+    return settings.data / "store" / "indexes"
+
+
+def refuse_out_of_reach(chunk: str, format: str | None, files: Sequence[FileRow], settings: Settings) -> None:
+    """Unavailable where the rows of a chunk cannot be read from anywhere; nothing is asked for on the network."""
+    if not files or any(place_in_reach(file) is None for file in files):
+        raise Unavailable(
+            f"The bytes of chunk {chunk} are not on this machine; the portal knows where they are but holds no copy.",
+            "Download the chunk from its own address (see its page), or publish a local copy.",
+            chunk=chunk,
+        )
+    far = [file for file in files if file.local is None]
+    if format == "jsonl" and not all(is_indexed(readable_here(file), indexes_of(settings)) for file in far):
+        raise Unavailable(
+            f"The bytes of chunk {chunk} are not on this machine, and where its lines begin is not known: every row "
+            "asked for would cost reading the whole file from where it lies.",
+            "Publish a local copy once (with its sha256 in the manifest): its lines are indexed then.",
+            chunk=chunk,
+        )
+
+
+def readable_here(row: FileRow) -> ReadableFile:
+    """A file by its name and hash alone; nothing is read through it."""
+    return ReadableFile(row.path, "", row.size, row.sha256, LocalStore())
+
+
+def readable_file(session: Session, settings: Settings, row: FileRow) -> ReadableFile:
+    """A file with the store that holds it; one elsewhere is compared with its block digests where these are known."""
+    place = place_in_reach(row) or row.places[0]
+    if place.uri.startswith("file://"):
+        return ReadableFile(row.path, place.uri, row.size, row.sha256, LocalStore())
+    return ReadableFile(row.path, place.uri, row.size, row.sha256, _store(session, settings, row, place.uri))
+
+
+def look(file: ReadableFile, meter: Meter) -> tuple[str, int, int | str]:
+    """What tells one state of a file from another: a file that changed is opened anew, one that is no longer of its
+    catalogued size refused."""
+    if file.uri.startswith("file://"):
+        try:
+            now = os.stat(unquote(urlsplit(file.uri).path))
+        except OSError:
+            # Its reader names the file and what to do.
+            return file.uri, -1, 0
+        _check_size(file, now.st_size)
+        return file.uri, now.st_size, now.st_mtime_ns
+    seen = file.store.seen(file.uri, meter)
+    _check_size(file, seen.size)
+    return file.uri, seen.size, seen.etag
+
+
+def _check_size(file: ReadableFile, size: int) -> None:
+    if file.size is not None and size != file.size:
+        raise IntegrityError(
+            f"{file.path} has {size} bytes; it was published with {file.size}.",
+            "Restore the published file, or publish the run again.",
+            file=file.path,
+        )
+
+
+def _store(session: Session, settings: Settings, row: FileRow, uri: str) -> Store:
+    # Loaded only where something lies elsewhere.
+    from portal.storage.blocks import BlockCache, KnownBlocks  # noqa: PLC0415
+    from portal.storage.checked import CheckedStore  # noqa: PLC0415
+
+    store = open_remote(uri, settings)
+    if settings.verify_reads != "blocks" or not row.sha256:
+        return store
+    sha256 = row.sha256
+
+    def load() -> KnownBlocks | None:
+        held = session.get(BlockDigests, sha256)
+        if held is None or held.algorithm != BLOCK_ALGORITHM:
+            return None
+        return KnownBlocks(sha256, held.size, held.block_size, held.digests)
+
+    known: KnownBlocks | None = _digests.get((str(settings.resolved_database_url), sha256), load)
+    if known is None:
+        return store
+    return CheckedStore(store, known, BlockCache(settings.data / "store" / "blocks", settings.block_cache_bytes))
