@@ -9,10 +9,12 @@ from starlette.responses import Response
 
 from portal.catalog.answers import EvaluationView, Measure, Page
 from portal.catalog.evaluations import list_evaluations, list_measures, list_results
+from portal.catalog.metrics import list_series
 from portal.catalog.runs import get_run
 from portal.web.deps import Cursor, Db, Limit, RunName, page_answer
 from portal.web.drawings import draw_curve
 from portal.web.render import render
+from portal.web.timeline import MOST_SERIES
 
 api = APIRouter(prefix="/api/v1", tags=["runs"])
 pages = APIRouter(include_in_schema=False)
@@ -48,6 +50,9 @@ def show_evaluations(request: Request, db: Db, run: RunName, q: Annotated[str, Q
         "results": results,
         "best": _best(chosen, results),
         "drawing": draw_curve(points),
+        "logged": [s.name for s in list_series(db, run, MOST_SERIES).items if s.group == "eval"]
+        if not measures
+        else [],
     }
     return render(request, "evaluations/list.html", {"detail": get_run(db, run), "tab": "Evaluations", **context})
 

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from portal.catalog.answers import FoundFinding
 from portal.settings import Settings
-from tests.builders import record
+from tests.builders import record, series_data
 
 
 @pytest.fixture
@@ -71,3 +71,11 @@ def test_lineage_is_drawn_and_told(pages: TestClient) -> None:
 
 def test_evaluations_of_a_run_without_any(pages: TestClient) -> None:
     assert "publishes no evaluation" in pages.get("/runs/lab/r/evaluations?q=x").text
+
+
+def test_evaluations_logged_as_series_are_pointed_to(app: FastAPI, engine: Engine, settings: Settings) -> None:
+    series = [series_data(f"eval/{k} & more", [1, 2], [0.1, 0.2], group="eval") for k in range(8)]
+    record(engine, settings, {"run": "lab/logged"}, series=series)
+    text = TestClient(app).get("/runs/lab/logged/evaluations").text
+    assert "8 metric series measured during training" in text
+    assert 'href="/runs/lab/logged?series=eval/0%20%26%20more&amp;series=' in text
