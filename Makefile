@@ -39,6 +39,8 @@ format: $(VENV)/.dev
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile -q --universal --generate-hashes pyproject.toml -o requirements/prod.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --group dev pyproject.toml -o requirements/dev.txt
+	for set in new old; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+	  requirements/clients-$$set.in -o requirements/clients-$$set.txt || exit 1; done
 
 # Needs node and npm, and only after a version in static/vendor/package.json changed: the results are committed.
 vendor:

@@ -19,7 +19,7 @@ import httpx
 import pytest
 import uvicorn
 import yaml
-from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 from tokenizers import Tokenizer
 
 from portal.catalog.repositories import list_refs
@@ -30,14 +30,32 @@ from portal.demo.tiny_data import PAD_ID
 from portal.exchange.publish import publish
 from portal.settings import Settings
 from portal.web.app import create_app
+from portal.web.hub import routes
 from tests.clients import environments
 from tests.conftest import REPOSITORY, missing
 
 RUN, ELSEWHERE = "demo/tiny", "demo/elsewhere"
+PREFIX = "/below/a/proxy"
+ENDPOINTS = {"new": PREFIX, "old": ""}
+"""Where each set of clients finds the portal: at the top, or where a proxy has put it."""
+ROWS_OF_A_PAGE = 3
+
+
+class Proxy:
+    """Passes requests below `PREFIX` on without it, as a proxy does, and all others as they are."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
+            raw = scope["raw_path"].removeprefix(PREFIX.encode())
+            scope = {**scope, "path": scope["path"].removeprefix(PREFIX), "raw_path": raw}
+        await self.app(scope, receive, send)
 
 
 @contextmanager
-def _serving(app: FastAPI, listening: socket.socket) -> Iterator[None]:
+def _serving(app: ASGIApp, listening: socket.socket) -> Iterator[None]:
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
@@ -93,7 +111,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         port = listening.getsockname()[1]
         # Redirects lead to another host name, as they do in real life: clients treat these differently.
         settings = Settings(
-            data=folder / "data", public_url=f"http://localhost:{port}", hf_endpoint=f"http://127.0.0.1:{port}"
+            data=folder / "data", public_url=f"http://localhost:{port}{PREFIX}", hf_endpoint=f"http://127.0.0.1:{port}"
         )
         settings.data.mkdir()
         engine = create_database_engine(settings)
@@ -104,9 +122,11 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
             refs = list_refs(session, "models", RUN)
         engine.dispose()
         app = create_app(settings)
-        with _serving(app, listening):
+        with _serving(Proxy(app), listening), pytest.MonkeyPatch.context() as patched:
+            # Every list goes on and on, so that clients have to follow.
+            patched.setattr(routes, "PAGE", ROWS_OF_A_PAGE)
             commits = {ref.name: ref.commit for ref in [*refs.branches, *refs.tags]}
-            yield _facts(settings.public_url) | {"commits": commits}
+            yield _facts(f"http://localhost:{port}") | {"commits": commits}
         app.state.desk.engine.dispose()
 
 
@@ -157,8 +177,6 @@ def calls(hub: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Call
 
 def _run(name: str, facts: dict[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
     python = environments.python_of(name)
-    if python is None and os.environ.get("PORTAL_TEST_REQUIRE") == "all":
-        python = environments.build(name)
     if python is None:
         missing(f"The environment of {name} Hub clients", "python -m tests.clients.environments")
         return {}
@@ -166,7 +184,7 @@ def _run(name: str, facts: dict[str, Any], folder: Path) -> dict[str, dict[str, 
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
-        "HF_ENDPOINT": facts["address"],
+        "HF_ENDPOINT": facts["address"] + ENDPOINTS[name],
         "HF_HOME": str(folder / "hf"),
         "HF_HUB_DISABLE_UPDATE_CHECK": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",

@@ -1,7 +1,7 @@
 """Virtual environments of unmodified Hub clients: ``python -m tests.clients.environments`` builds them.
 
-They stand beside the project's own environment, because old and new clients exclude each other. Versions and hashes
-come from ``requirements/clients-*.txt``; torch is installed apart, as its builds for one version have many hashes.
+They stand in ``.venv/clients`` and share nothing with the portal; old and new clients exclude each other. Versions and
+hashes come from ``requirements/clients-*.txt``; torch is installed apart, as its builds for one version have many hashes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent.parent
-FOLDER = REPOSITORY / ".venv-clients"
+FOLDER = REPOSITORY / ".venv" / "clients"
 SETS = ("new", "old")
 TORCH = "torch==2.13.0"
 
