@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -24,7 +24,20 @@ PINNED = 4096
 PINNED_S = 300.0
 """Seconds after which a file is looked at anew; every answer is compared with what was seen last."""
 
+FIRST_BYTES = 16
+"""Bytes fetched by the first look at a file: as many as tell what kind of file it is."""
+
 Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Pin:
+    """A file as it was seen last."""
+
+    file: StoredFile
+    at: float
+    head: bytes = b""
+    """Its first bytes, where they are known."""
 
 
 @dataclass(frozen=True)
@@ -44,25 +57,36 @@ class RangedStore(ABC):
 
     def __init__(self, patience: Patience) -> None:
         self.patience = patience
-        self._pins: OrderedDict[str, tuple[StoredFile, float]] = OrderedDict()
+        self._pins: OrderedDict[str, _Pin] = OrderedDict()
         self._lock = threading.Lock()
 
     def stat(self, uri: str, meter: Meter | None = None) -> StoredFile:
         """Size, time and etag of one file as they are now, asked for anew."""
         counted = meter or Meter()
         found = persist(self.patience, lambda: self._stat(uri, counted), self._lost(uri))
-        with self._lock:
-            self._pins[uri] = found, time.monotonic()
-            self._pins.move_to_end(uri)
-            while len(self._pins) > PINNED:
-                self._pins.popitem(last=False)
+        self._pin(uri, _Pin(found, time.monotonic()))
         return found
 
     def seen(self, uri: str, meter: Meter | None = None) -> StoredFile:
-        """What `stat` said lately, or says now."""
+        """Size and etag as they were seen lately, or are now.
+
+        A look is a request for the first bytes: its answer tells what a HEAD would, and spares the reader that asks
+        next what kind of file it is another request.
+        """
         with self._lock:
-            found, at = self._pins.get(uri, (None, 0.0))
-        return found if found is not None and time.monotonic() - at < PINNED_S else self.stat(uri, meter)
+            pin = self._pins.get(uri)
+        if pin is not None and time.monotonic() - pin.at < PINNED_S:
+            return pin.file
+        counted = meter or Meter()
+        try:
+            first = persist(self.patience, lambda: self._whole_piece(uri, 0, FIRST_BYTES, counted), self._lost(uri))
+        except DataFault:
+            return self.stat(uri, counted)
+        if first.size is None:
+            return self.stat(uri, counted)
+        found = StoredFile(uri, uri.rpartition("/")[2], first.size, None, first.etag)
+        self._pin(uri, _Pin(found, time.monotonic(), first.data))
+        return found
 
     @abstractmethod
     def list_files(self, uri: str) -> Iterator[StoredFile]:
@@ -121,6 +145,13 @@ class RangedStore(ABC):
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(PARALLEL_REQUESTS, thread_name_prefix="ranges")
 
+    def _pin(self, uri: str, pin: _Pin) -> None:
+        with self._lock:
+            self._pins[uri] = pin
+            self._pins.move_to_end(uri)
+            while len(self._pins) > PINNED:
+                self._pins.popitem(last=False)
+
     def _read_pieces(self, uri: str, pieces: Sequence[Span], meter: Meter) -> list[bytes]:
         if len(pieces) < 2:
             return [self._read_piece(uri, span, meter) for span in pieces]
@@ -135,11 +166,13 @@ class RangedStore(ABC):
         offset, length = span
         with self._lock:
             pinned = self._pins.get(uri)
+        if pinned is not None and offset + length <= len(pinned.head):
+            return pinned.head[offset : offset + length]
         piece = persist(self.patience, lambda: self._whole_piece(uri, offset, length, meter), self._lost(uri))
-        if pinned is not None and not _is_same(pinned[0], piece):
+        if pinned is not None and not _is_same(pinned.file, piece):
             with self._lock:
                 # Whoever read the old bytes must not go on with the new ones: only a new look lets anybody read again.
-                self._pins[uri] = pinned[0], -PINNED_S
+                self._pins[uri] = replace(pinned, at=-PINNED_S, head=b"")
             raise IntegrityError(
                 f"{self.name(uri)} was replaced while it was being read.",
                 "Ask again; if the new bytes are meant, publish the run again.",
