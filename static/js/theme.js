@@ -24,5 +24,8 @@
     }
     document.dispatchEvent(new CustomEvent("portal:theme"));
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => document.dispatchEvent(new CustomEvent("portal:theme")));
+  // Paper is always light, so a page being printed changes colours too.
+  for (const medium of ["(prefers-color-scheme: dark)", "print"]) {
+    matchMedia(medium).addEventListener("change", () => document.dispatchEvent(new CustomEvent("portal:theme")));
+  }
 })();

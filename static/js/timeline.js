@@ -265,6 +265,17 @@ addEventListener("popstate", () => {
   if (state.step !== null && state.step !== before.step) drawer.open(state.step);
 });
 new ResizeObserver(settle).observe(plot);
+// Panels, lanes and crosshair keep their places to each other on paper: all of it is made smaller at once.
+const PAPER = 700;
+const stage = plot.parentElement;
+addEventListener("beforeprint", () => {
+  const width = stage.clientWidth;
+  stage.style.width = `${width}px`;
+  stage.style.zoom = Math.min(1, PAPER / width);
+});
+addEventListener("afterprint", () => {
+  stage.style.width = stage.style.zoom = "";
+});
 
 for (const input of root.querySelectorAll("[data-filter]")) {
   input.addEventListener("input", () => {

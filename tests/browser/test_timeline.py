@@ -367,3 +367,16 @@ def test_every_control_is_accessible(look: Watched) -> None:
         page.keyboard.press("Escape")
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     assert look.complaints == []
+
+
+@pytest.mark.parametrize("look", [{"scheme": "dark"}], indirect=True)
+def test_paper_is_light_and_keeps_panels_and_lanes_together(look: Watched) -> None:
+    page = ready(look, f"{RUN}?step=50")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    width = "document.querySelector('.stage').getBoundingClientRect().width"
+    assert page.evaluate(width) <= 701
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(width) > 1000
