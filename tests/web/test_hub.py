@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
@@ -133,6 +136,7 @@ def test_paths_are_asked_for_in_a_form(client: TestClient) -> None:
     expanded = client.post(address, data={"paths": "README.md", "expand": "True"}).json()
     assert expanded[0]["lastCommit"]["id"] == commit_of(client, "step-3", "datasets")
     assert client.post(address, json={"paths": ["README.md"]}).json()[0]["path"] == "README.md"
+    assert client.get(address).status_code == 405
     assert client.post(address, content=b"[1]", headers={"Content-Type": "application/json"}).status_code == 400
     assert client.post(address, content=b"paths=\xff").status_code == 400
     assert client.post(address, content=b"paths=" + b"x" * (1 << 20)).status_code == 413
@@ -210,3 +214,45 @@ def test_no_organisation_can_hide_a_page(app: FastAPI) -> None:
 
     firsts = {path.split("/")[1] for path in paths(app.routes)}
     assert {first for first in firsts if re.match("[a-z0-9]", first)} <= RESERVED
+
+
+PARTS = [
+    "lab",
+    "small",
+    "main",
+    "step-10",
+    "before-step-7",
+    "resolve",
+    "tree",
+    "revision",
+    "paths-info",
+    "refs",
+    "commits",
+]
+ODD = ["%00", "%0d%0a", "%ff%fe", "..", "%2e%2e", "", "a%2Fb", "%", "%zz", "%e2%80%ae", "step-9" + "9" * 30, "0" * 40]
+QUERIES = [
+    "",
+    "limit=-1",
+    f"limit={'9' * 30}",
+    "cursor=1.99",
+    "cursor=x",
+    "recursive=maybe",
+    "search=%00",
+    "blobs=1&blobs=2",
+]
+
+
+@given(
+    start=st.sampled_from(
+        ["api/models", "api/datasets", "datasets", "lab/small/resolve", "api/models/lab/small", "lab"]
+    ),
+    parts=st.lists(st.sampled_from(PARTS + ODD), max_size=5),
+    query=st.sampled_from(QUERIES),
+    method=st.sampled_from(["GET", "HEAD", "POST"]),
+)
+@settings_of_hypothesis(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_address_makes_the_portal_fail(
+    client: TestClient, start: str, parts: list[str], query: str, method: str
+) -> None:
+    answer = client.request(method, f"/{'/'.join([start, *parts])}?{query}", follow_redirects=False)
+    assert answer.status_code < 500, answer.text

@@ -25,6 +25,7 @@ from portal.web.hub import objects
 from portal.web.hub.addresses import Wanted, read_api, run_of
 from portal.web.hub.answers import OPEN, answered, refused
 from portal.web.hub.step_files import complete
+from portal.web.problems import MethodRefused
 from portal.web.tokens import FLAGS
 
 router = APIRouter(include_in_schema=False)
@@ -103,8 +104,10 @@ def _read(request: Request, desk: Desk, address: str) -> Response:
     with open_session(desk.engine) as session:
         if wanted is None:
             value, after = _list(session, kind, asked)
-        else:
+        elif wanted.verb in _WAYS:
             value, after = _WAYS[wanted.verb](session, desk, wanted, asked)
+        else:
+            raise MethodRefused("Paths are asked for in a form.", "Use POST: paths=a&paths=b&expand=false.")
     if after is None:
         return answered(value)
     query = urlencode({**asked, "cursor": after})
