@@ -21,6 +21,7 @@ from portal.web import (
     chunks,
     compare,
     configs,
+    datasets,
     digests,
     docs,
     evaluations,
@@ -87,6 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(attestations.router)
     app.include_router(attestations.pages)
     app.include_router(fetching.router)
+    app.include_router(datasets.router)
     for noun in NOUNS:
         app.include_router(noun.api)
         app.include_router(noun.pages)

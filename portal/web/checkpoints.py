@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from portal.catalog.answers import CheckpointDetail, CheckpointRow, Page, TensorTable
 from portal.catalog.checkpoints import get_checkpoint, list_checkpoints
+from portal.catalog.release import load_facts
 from portal.catalog.runs import get_run
 from portal.catalog.tensors import list_tensors
 from portal.web.commands import checkpoint_commands
@@ -27,6 +28,7 @@ from portal.web.deps import (
 )
 from portal.web.drawings import draw_position
 from portal.web.render import render
+from portal.web.signposts import add_signposts
 
 api = APIRouter(prefix="/api/v1", tags=["checkpoints"])
 pages = APIRouter(include_in_schema=False)
@@ -71,9 +73,11 @@ def read_tensors(  # noqa: PLR0913 - FastAPI reads the query from the signature
 
 
 @api.get("/runs/{org}/{name}/checkpoints/{step:path}", response_model=CheckpointDetail, summary="One checkpoint")
-def read_checkpoint(db: Db, settings: Config, run: RunName, step: StepOrLabel) -> Response:
+def read_checkpoint(db: Db, settings: Config, run: RunName, step: StepOrLabel, address: PortalAddress) -> Response:
     """The state after a step: files, neighbours, findings, evaluations with their change, data seen, derived runs."""
-    return json_answer(get_checkpoint(db, run, step, settings))
+    view, head = get_checkpoint(db, run, step, settings), load_facts(db, run).head
+    place = (run, head.version, view.step)
+    return add_signposts(json_answer(view), address, place, head.license.get("weights"), view.files)
 
 
 @pages.get("/runs/{org}/{name}/checkpoints")
@@ -111,4 +115,6 @@ def show_checkpoint(
         "position": draw_position(view, detail),
         "commands": checkpoint_commands(view, address, detail.summary.last_step or 0),
     }
-    return render(request, "checkpoints/checkpoint.html", {"detail": detail, "tab": "Checkpoints", **context})
+    answer = render(request, "checkpoints/checkpoint.html", {"detail": detail, "tab": "Checkpoints", **context})
+    place = (run, detail.summary.version, view.step)
+    return add_signposts(answer, address, place, detail.license.get("weights"), view.files)

@@ -8,10 +8,12 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from portal.catalog.answers import Page, RunDetail, RunSummary, Timeline
+from portal.catalog.release import load_facts
 from portal.catalog.runs import get_run, get_timeline, list_runs
-from portal.web.deps import Config, Cursor, Db, Limit, RunName, json_answer, page_answer
+from portal.web.deps import Config, Cursor, Db, Limit, PortalAddress, RunName, json_answer, page_answer
 from portal.web.lanes import pack_lanes
 from portal.web.render import render
+from portal.web.signposts import add_signposts
 from portal.web.timeline import read_view, timeline_page
 
 api = APIRouter(prefix="/api/v1", tags=["runs"])
@@ -28,9 +30,11 @@ def read_runs(request: Request, db: Db, limit: Limit = 100, cursor: Cursor = Non
 
 
 @api.get("/runs/{org}/{name}", response_model=RunDetail, summary="One run")
-def read_run(db: Db, run: RunName) -> Response:
+def read_run(db: Db, run: RunName, address: PortalAddress) -> Response:
     """Model, licences, batch shape, stages, counts, openness and findings."""
-    return json_answer(get_run(db, run))
+    detail = get_run(db, run)
+    place = (run, detail.summary.version, None)
+    return add_signposts(json_answer(detail), address, place, detail.license.get("weights"))
 
 
 @api.get("/runs/{org}/{name}/timeline", response_model=Timeline, summary="Everything by step")
@@ -48,9 +52,12 @@ def show_runs(
 
 
 @pages.get("/runs/{org}/{name}")
-def show_run(request: Request, db: Db, settings: Config, run: RunName) -> Response:
+def show_run(request: Request, db: Db, settings: Config, run: RunName, address: PortalAddress) -> Response:
     """The timeline, with what lies at the chosen step."""
-    return render(request, "runs/timeline.html", timeline_page(db, settings, run, read_view(request.query_params)))
+    page = timeline_page(db, settings, run, read_view(request.query_params))
+    head = load_facts(db, run).head
+    answer = render(request, "runs/timeline.html", page)
+    return add_signposts(answer, address, (run, head.version, None), head.license.get("weights"))
 
 
 @pages.get("/runs/{org}/{name}/lanes")

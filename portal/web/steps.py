@@ -15,6 +15,7 @@ from portal.web.deps import (
     Config,
     Db,
     Desk,
+    PortalAddress,
     RunName,
     Step,
     as_json,
@@ -23,6 +24,7 @@ from portal.web.deps import (
     ready_answer,
 )
 from portal.web.render import render
+from portal.web.signposts import add_signposts
 
 api = APIRouter(prefix="/api/v1", tags=["steps"])
 pages = APIRouter(include_in_schema=False)
@@ -45,10 +47,12 @@ async def read_step(request: Request, org: str, name: str, step: str) -> Respons
 
 
 @pages.get("/runs/{org}/{name}/steps/{step}")
-def show_step(request: Request, db: Db, settings: Config, run: RunName, step: Step) -> Response:
+def show_step(request: Request, db: Db, settings: Config, run: RunName, step: Step, address: PortalAddress) -> Response:
     """What lies at one step: a page of its own, or the drawer of the timeline."""
-    context = {"view": get_step(db, settings, run, step), "detail": get_run(db, run), "tab": "Timeline"}
-    return render(request, "steps/step.html", context)
+    detail = get_run(db, run)
+    context = {"view": get_step(db, settings, run, step), "detail": detail, "tab": "Timeline"}
+    answer = render(request, "steps/step.html", context)
+    return add_signposts(answer, address, (run, detail.summary.version, step), detail.license.get("weights"))
 
 
 def _look_up(desk: Desk, run: str, step: int) -> StepView:
