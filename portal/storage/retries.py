@@ -26,7 +26,13 @@ class Patience:
     timeout_s: float = 20.0
     """Seconds of silence after which a connection is given up."""
     pause_s: float = 0.2
+    longest_connect_s: float = 5.0
     longest_pause_s: float = 5.0
+
+    @property
+    def connect_s(self) -> float:
+        """Seconds for which a connection is waited for: less than for an answer, because nothing is being prepared."""
+        return min(self.timeout_s, self.longest_connect_s)
 
     def deadline_s(self, length: int) -> float:
         """Seconds one answer of ``length`` bytes may take in all, so that a trickle ends too."""

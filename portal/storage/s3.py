@@ -123,7 +123,7 @@ class S3Store(RangedStore):
 
         settings = Config(
             signature_version="s3v4" if self._session.get_credentials() else UNSIGNED,
-            connect_timeout=self.patience.timeout_s,
+            connect_timeout=self.patience.connect_s,
             read_timeout=self.patience.timeout_s,
             # Tries are counted in one place only.
             retries={"total_max_attempts": 1},
@@ -149,7 +149,7 @@ class S3Store(RangedStore):
                 bucket,
                 client_options={
                     "allow_http": True,
-                    "connect_timeout": timedelta(seconds=self.patience.timeout_s),
+                    "connect_timeout": timedelta(seconds=self.patience.connect_s),
                     "read_timeout": timedelta(seconds=self.patience.timeout_s),
                     "timeout": limit,
                 },

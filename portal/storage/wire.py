@@ -83,7 +83,8 @@ class Wire:
     def _once(self, asked: Asked, url: str, headers: Mapping[str, str], meter: Meter) -> Reply:
         meter.count(requests=1)
         sent = [("Host", urlsplit(url).netloc), ("User-Agent", USER_AGENT), ("Accept-Encoding", "identity")]
-        timeout = dict.fromkeys(("connect", "read", "write", "pool"), self.patience.timeout_s)
+        timeout = dict.fromkeys(("read", "write", "pool"), self.patience.timeout_s)
+        timeout["connect"] = self.patience.connect_s
         try:
             with self._pool.stream(
                 asked.method, url, headers=[*sent, *headers.items()], extensions={"timeout": timeout}
