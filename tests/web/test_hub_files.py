@@ -119,7 +119,7 @@ def test_what_cannot_be_reached_is_said_so(remote: TestClient) -> None:
 
 def test_slashes_and_signs_in_revisions_and_paths(client: TestClient, engine: Engine, settings: Settings) -> None:
     names = ["fïle +%41.txt", "sub folder/ünï.txt", "100%.bin"]
-    files = [{"path": f"https://elsewhere.org/c/{k}", "size": 5, "sha256": SHA} for k in range(3)]
+    files = [{"path": f"https://elsewhere.org/ü/c%20/{k}", "size": 5, "sha256": SHA} for k in range(3)]
     folder = settings.data / "odd"
     for name in names:
         (folder / "c" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -132,6 +132,8 @@ def test_slashes_and_signs_in_revisions_and_paths(client: TestClient, engine: En
         ],
     }
     record(engine, settings, document, folder)
+    away = client.head("/lab/odd/resolve/step-6/0", follow_redirects=False)
+    assert away.headers["location"] == "https://elsewhere.org/%C3%BC/c%20/0"
     for revision in ("stage1%2Fstep%205", "a%252Fb"):
         for path in ("f%C3%AFle%20+%2541.txt", "sub%20folder/%C3%BCn%C3%AF.txt", "100%25.bin"):
             assert client.get(f"/lab/odd/resolve/{revision}/{path}").content == b"12345", path

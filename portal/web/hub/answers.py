@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,7 @@ _CODES: dict[type[PortalError], str] = {
     FileNotCatalogued: "EntryNotFound",
 }
 LONGEST_MESSAGE = 500
+_UNPRINTABLE = re.compile(r"[^ -~]")
 
 
 def answered(value: Any, headers: Mapping[str, str] | None = None) -> Response:
@@ -40,7 +42,8 @@ def answered(value: Any, headers: Mapping[str, str] | None = None) -> Response:
 
 def refused(error: PortalError, headers: Mapping[str, str] | None = None) -> Response:
     """The error as problem+json, and as the Hub's clients expect it: they raise an exception by `X-Error-Code`."""
-    message = " ".join(str(error).split()).encode("ascii", "replace").decode()[:LONGEST_MESSAGE]
+    # What a client sent may stand in it, and a header takes little of what an address may hold.
+    message = _UNPRINTABLE.sub("?", " ".join(str(error).split()))[:LONGEST_MESSAGE]
     told = {**OPEN, "Cache-Control": "no-store", "X-Error-Message": message, **(headers or {})}
     code = _CODES.get(type(error))
     if code is not None:

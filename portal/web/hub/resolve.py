@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
@@ -101,4 +101,5 @@ def _elsewhere(file: RepoFile, links: Links, address: str, told: dict[str, str])
         raise Unavailable(
             f"{file.path} is catalogued at this portal's own address, where it is not.", "Ask its operator."
         )
-    return Response(status_code=302, headers={**told, "Location": place, "Accept-Ranges": "bytes"})
+    location = quote(place, safe="%/:=&?~#+!$,;'@()*[]")
+    return Response(status_code=302, headers={**told, "Location": location, "Accept-Ranges": "bytes"})
