@@ -27,6 +27,7 @@ from portal.web.deps import (
     ready_answer,
 )
 from portal.web.drawings import draw_position
+from portal.web.fetch_lists import LISTS
 from portal.web.render import render
 from portal.web.signposts import add_signposts
 
@@ -113,6 +114,7 @@ def show_checkpoint(
     context = {
         "checkpoint": view,
         "position": draw_position(view, detail),
+        "lists": LISTS,
         "commands": checkpoint_commands(view, address, detail.summary.last_step or 0),
     }
     answer = render(request, "checkpoints/checkpoint.html", {"detail": detail, "tab": "Checkpoints", **context})

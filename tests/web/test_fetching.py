@@ -160,6 +160,12 @@ def test_the_page_leads_to_every_list(client: TestClient) -> None:
         assert client.get(f"{PAIR}/pair.{kind}?data=previous&parts=weights").status_code == 200
 
 
+def test_the_checkpoints_page_leads_to_its_lists(client: TestClient) -> None:
+    page = client.get("/runs/lab/small/checkpoints/10").text
+    for name in ("SHA256SUMS", "checkpoint.meta4", "checkpoint.aria2", "checkpoint.curl"):
+        assert f'href="{CHECKPOINT}/{name}"' in page
+
+
 def test_a_list_names_what_it_lacks(client: TestClient) -> None:
     assert client.get(f"{PAIR}/pair.torrent").status_code == 400
     head = client.get(f"{CHECKPOINT}/checkpoint.meta4").headers
