@@ -32,7 +32,10 @@ TAGS = [
     {"name": "runs", "description": "Training runs, their timeline and what is known about them as a whole."},
     {"name": "search", "description": "Anything by its name, number or hash."},
     {"name": "steps", "description": "What lies at one step, and the checkpoint and data that belong together there."},
-    {"name": "moments", "description": "Short permanent addresses for papers, each pinned to a version of the release."},
+    {
+        "name": "moments",
+        "description": "Short permanent addresses for papers, each pinned to a version of the release.",
+    },
     {"name": "checkpoints", "description": "The state after a step, with its files."},
     {"name": "data", "description": "Chunks of training data and the rows one step read."},
     {"name": "metrics", "description": "Numbers by step, with their definitions; nothing is hidden by sampling."},
