@@ -5,7 +5,7 @@ DATA ?= portal-data
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench screenshots format lock vendor wheel clean
+.PHONY: demo test check check-js bench screenshots format lock vendor wheel clean
 
 demo: $(VENV)/.serve
 	$(BIN)/portal demo --data "$(DATA)" --port $(PORT)
@@ -41,6 +41,11 @@ lock: $(VENV)/.dev
 	$(BIN)/uv pip compile -q --universal --generate-hashes --group dev pyproject.toml -o requirements/dev.txt
 	for set in new old; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	  requirements/clients-$$set.in -o requirements/clients-$$set.txt || exit 1; done
+
+# Needs node and npm.
+check-js:
+	cd .ci/js && npm ci --silent
+	.ci/js/node_modules/.bin/eslint --config .ci/js/eslint.config.js --max-warnings 0 static/js
 
 # Needs node and npm, and only after a version in static/vendor/package.json changed: the results are committed.
 vendor:

@@ -17,8 +17,8 @@ let asked = 0;
 let waiting = 0;
 
 function viewOf(url) {
-  const read = (name) => (url.searchParams.has(name) ? Number(url.searchParams.get(name)) : null);
-  return { low: read("low"), high: read("high") };
+  const bound = (name) => (url.searchParams.has(name) ? Number(url.searchParams.get(name)) : null);
+  return { low: bound("low"), high: bound("high") };
 }
 
 function library() {
@@ -95,7 +95,10 @@ function counted(panel) {
 
 function read(x) {
   figure.panels.forEach((panel, index) => {
-    if (x === null) return (panel.said.textContent = counted(panel));
+    if (x === null) {
+      panel.said.textContent = counted(panel);
+      return;
+    }
     const own = lines.filter((line) => line.panel === index);
     panel.said.replaceChildren(
       ...own.map((line) => {

@@ -128,7 +128,9 @@ function around(curve, index) {
 /** Every value logged at a step, as text; null where there is none. */
 function values(exact, step) {
   const found = [];
-  exact.first_step.forEach((at, index) => at === step && found.push(exact.kinds[index] ?? measured(exact.mean[index])));
+  for (const [index, at] of exact.first_step.entries()) {
+    if (at === step) found.push(exact.kinds[index] ?? measured(exact.mean[index]));
+  }
   return found.length ? found.join(" and ") : null;
 }
 

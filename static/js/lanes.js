@@ -48,7 +48,9 @@ export class Lanes {
   }
 
   stages(lane, y) {
-    this.lanes.stages.forEach(([name, first, last], index) => this.bar(lane, y, [first, last], index % 2 ? "bar alt" : "bar", name, `stage ${name}`));
+    for (const [index, [name, first, last]] of this.lanes.stages.entries()) {
+      this.bar(lane, y, [first, last], index % 2 ? "bar alt" : "bar", name, `stage ${name}`);
+    }
   }
 
   data(lane, y) {

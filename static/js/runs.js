@@ -13,7 +13,10 @@ function sort(table, name, way) {
   const heads = [...table.querySelectorAll("th")];
   const column = heads.findIndex((head) => head.dataset.sort === name);
   if (column < 0) return;
-  heads.forEach((head, k) => (k === column ? head.setAttribute("aria-sort", way > 0 ? "ascending" : "descending") : head.removeAttribute("aria-sort")));
+  heads.forEach((head, k) => {
+    if (k === column) head.setAttribute("aria-sort", way > 0 ? "ascending" : "descending");
+    else head.removeAttribute("aria-sort");
+  });
   const body = table.tBodies[0];
   const value = (row) => row.cells[column].dataset.value ?? "";
   body.append(...[...body.rows].sort((a, b) => compare(value(a), value(b), way)));

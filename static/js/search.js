@@ -21,7 +21,9 @@ function show(open) {
 function point(index) {
   const found = options();
   at = found.length ? Math.max(-1, Math.min(index, found.length - 1)) : -1;
-  found.forEach((option, k) => option.setAttribute("aria-selected", String(k === at)));
+  found.forEach((option, k) => {
+    option.setAttribute("aria-selected", String(k === at));
+  });
   if (at < 0) return box.removeAttribute("aria-activedescendant");
   box.setAttribute("aria-activedescendant", found[at].id);
   found[at].scrollIntoView({ block: "nearest" });

@@ -257,7 +257,7 @@ addEventListener("popstate", () => {
   state = read(location);
   fill(controls, state, drawn());
   count();
-  const drawing = ({ step: _, ...rest }) => JSON.stringify(rest);
+  const drawing = (one) => JSON.stringify({ ...one, step: null });
   if (drawing(before) === drawing(state)) {
     settle();
     table.follow();
@@ -290,7 +290,9 @@ root.querySelector("[data-clear]")?.addEventListener("click", () => {
   for (const box of root.querySelectorAll(".picker input[name=series]")) box.checked = false;
 });
 for (const menu of root.querySelectorAll("details.picker")) {
-  document.addEventListener("click", (event) => menu.open && !menu.contains(event.target) && (menu.open = false));
+  document.addEventListener("click", (event) => {
+    if (!menu.contains(event.target)) menu.open = false;
+  });
   menu.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
     menu.open = false;

@@ -16,7 +16,10 @@ class RowView {
     const drawn = this.parts.find((part) => part.querySelector("b"));
     if (drawn) this.perToken = drawn.getBoundingClientRect().height / (drawn.dataset.end - drawn.dataset.first);
     for (const part of this.parts) if (part !== drawn) this.leave(part);
-    this.watcher = new IntersectionObserver((seen) => seen.forEach((one) => (one.isIntersecting ? this.load(one.target) : this.leave(one.target))), {
+    const look = (seen) => {
+      for (const one of seen) one.isIntersecting ? this.load(one.target) : this.leave(one.target);
+    };
+    this.watcher = new IntersectionObserver(look, {
       root: node,
       rootMargin: `${MARGIN}px 0px`,
     });
