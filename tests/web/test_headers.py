@@ -133,3 +133,16 @@ def test_the_policy_lets_nothing_inline_run() -> None:
     assert directives["default-src"] == directives["frame-ancestors"] == directives["base-uri"] == "'none'"
     assert directives["script-src"] == directives["form-action"] == "'self'"
     assert not [word for word in ("unsafe", "*", "http:", "https:", "blob:") if word in POLICY]
+
+
+def test_hub_answers_are_open_to_other_origins_and_never_rendered(client: TestClient) -> None:
+    """Clients in other pages may read them; a hostile file still is a download without rights of the portal's origin."""
+    for path in ("/api/models/lab/small", "/lab/small/resolve/main/README.md", "/lab/small/resolve/nope/x"):
+        headers = client.get(path, follow_redirects=False).headers
+        assert headers["x-content-type-options"] == "nosniff", path
+        assert headers["access-control-allow-origin"] == "*", path
+        assert "access-control-allow-credentials" not in headers, path
+        assert headers["content-security-policy"].startswith("default-src 'none'"), path
+    file = client.get("/lab/small/resolve/main/README.md").headers
+    assert file["content-disposition"].startswith("attachment")
+    assert "sandbox" in file["content-security-policy"]
