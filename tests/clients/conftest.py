@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import httpx
 import pytest
@@ -30,7 +31,6 @@ from portal.demo.tiny_data import PAD_ID
 from portal.exchange.publish import publish
 from portal.settings import Settings
 from portal.web.app import create_app
-from portal.web.hub import routes
 from tests.clients import environments
 from tests.conftest import REPOSITORY, missing
 
@@ -42,7 +42,10 @@ ROWS_OF_A_PAGE = 3
 
 
 class Proxy:
-    """Passes requests below `PREFIX` on without it, as a proxy does, and all others as they are."""
+    """Passes requests below `PREFIX` on without it, as a proxy does, and all others as they are.
+
+    Every list goes on and on, so that clients have to follow.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -51,6 +54,10 @@ class Proxy:
         if scope["type"] == "http" and scope["path"].startswith(PREFIX):
             raw = scope["raw_path"].removeprefix(PREFIX.encode())
             scope = {**scope, "path": scope["path"].removeprefix(PREFIX), "raw_path": raw}
+        if scope["type"] == "http" and scope["path"].startswith(("/api/models", "/api/datasets")):
+            asked = dict(parse_qsl(scope["query_string"].decode(), keep_blank_values=True))
+            asked["limit"] = str(min(int(asked.get("limit", ROWS_OF_A_PAGE)), ROWS_OF_A_PAGE))
+            scope = {**scope, "query_string": urlencode(asked).encode()}
         await self.app(scope, receive, send)
 
 
@@ -122,9 +129,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
             refs = list_refs(session, "models", RUN)
         engine.dispose()
         app = create_app(settings)
-        with _serving(Proxy(app), listening), pytest.MonkeyPatch.context() as patched:
-            # Every list goes on and on, so that clients have to follow.
-            patched.setattr(routes, "PAGE", ROWS_OF_A_PAGE)
+        with _serving(Proxy(app), listening):
             commits = {ref.name: ref.commit for ref in [*refs.branches, *refs.tags]}
             yield _facts(f"http://localhost:{port}") | {"commits": commits}
         app.state.desk.engine.dispose()
