@@ -69,7 +69,10 @@ class RowView {
     try {
       const answer = await fetch(`${here}?row=${row}&from=${part.dataset.first}`, { headers: { "HX-Request": "true", "HX-Target": "part" } });
       if (!answer.ok) throw new Error(answer.statusText);
-      part.innerHTML = await answer.text();
+      const text = await answer.text();
+      // Scrolled past while it was on its way: nobody would ever take it out again.
+      if (!part.dataset.wanted) return;
+      part.innerHTML = text;
       part.style.height = "";
       this.paint();
     } catch {
