@@ -5,6 +5,9 @@
     │                             SeriesNotFound · FileNotCatalogued · FileMissing · RevisionNotFound
     ├── BadRequest          400   anything asked for in a way that cannot be answered
     ├── RangeNotSatisfiable 416
+    ├── Unauthorized        401   a token is needed, or this one is not good
+    ├── Forbidden           403   this token's role may not
+    ├── Conflict            409   somebody else was first, or what is asked contradicts what is there
     ├── ManifestRefused     422   carries every fault of the manifest
     ├── DataFault           422   stored bytes are not what the manifest says (bad line, id out of vocabulary, ...)
     ├── OrderUnknown        409   the rows of a step cannot be named, and why
@@ -105,6 +108,27 @@ class UsageError(BadRequest):
     """A command was called with arguments it cannot use."""
 
     code = "usage"
+
+
+class Unauthorized(PortalError):
+    """A token is needed, or the one that came is not good."""
+
+    status = 401
+    code = "unauthorized"
+
+
+class Forbidden(PortalError):
+    """The holder of this token may not do this."""
+
+    status = 403
+    code = "forbidden"
+
+
+class Conflict(PortalError):
+    """Contradicts what is already there."""
+
+    status = 409
+    code = "conflict"
 
 
 class RangeNotSatisfiable(PortalError):

@@ -49,6 +49,7 @@ COMMANDS = {
     "keygen": Command(
         "keygen", "Make a key (EC P-256) to sign releases with, or for a portal to sign with (PORTAL_SIGNING_KEY)."
     ),
+    "token": Command("token", "Make, list and revoke API tokens of this portal's catalog."),
     "releases": Command("releases", "List the manifests of known open runs that ship with the portal."),
     "serve": Command(
         "serve", "Serve pages and API. An embedded database is migrated; a shared one must be up to date."

@@ -6,6 +6,7 @@ Steps, tokens and bytes are 64-bit. NaN and infinities never reach a column: num
 live in columnar files, and single values carry a ``special`` name beside a null.
 """
 
+from portal.models.accounts import ApiToken
 from portal.models.checkpoints import Checkpoint, CheckpointLabel
 from portal.models.data import Chunk, ChunkSpan, DataOrder
 from portal.models.files import BlockDigests, File, FileLocation
@@ -14,6 +15,7 @@ from portal.models.runs import Release, Run, Stage
 from portal.models.signatures import PortalKey, ReleaseSignature
 
 __all__ = [
+    "ApiToken",
     "BlockDigests",
     "Checkpoint",
     "CheckpointLabel",

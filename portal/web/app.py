@@ -15,6 +15,7 @@ from portal.database import Engine, check_schema, create_database_engine, migrat
 from portal.settings import Settings
 from portal.signing.keys import SigningKey, load_key
 from portal.web import (
+    access,
     assets,
     attestations,
     checkpoints,
@@ -92,7 +93,16 @@ def create_app(settings: Settings) -> FastAPI:
     for noun in NOUNS:
         app.include_router(noun.api)
         app.include_router(noun.pages)
-    loose = (tokens.api, inspector.pages, figures.pages, files.router, digests.router, health.router, docs.router)
+    loose = (
+        access.router,
+        tokens.api,
+        inspector.pages,
+        figures.pages,
+        files.router,
+        digests.router,
+        health.router,
+        docs.router,
+    )
     # The last one takes every address of two parts that nobody else does.
     for router in (*loose, moments.api, moments.pages, assets.router, resolve.router, hub.router, hub.pages):
         app.include_router(router)

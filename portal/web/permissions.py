@@ -4,6 +4,10 @@ from __future__ import annotations
 
 ANYONE = "anyone"
 """No token needed: published runs are public."""
+HOLDER = "holder"
+"""Any token that is good."""
+READER, PUBLISHER, REVIEWER, WORKER, ADMIN = "reader", "publisher", "reviewer", "worker", "admin"
+"""What a token must reach: `portal.catalog.accounts.ROLES` says which roles reach which."""
 
 PERMISSIONS: dict[tuple[str, str], str] = {
     ("GET", path): ANYONE
@@ -112,3 +116,4 @@ PERMISSIONS |= {
 }
 PERMISSIONS |= {("POST", path): ANYONE for path in ("/api/models/{rest:path}", "/api/datasets/{rest:path}")}
 """A list of paths is too long for an address: these only read."""
+PERMISSIONS |= {("GET", "/api/v1/whoami"): HOLDER}

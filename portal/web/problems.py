@@ -54,6 +54,8 @@ def answer(request: Request, error: PortalError, headers: dict[str, str] | None 
         page.headers.update(headers or {})
         return page
     body = orjson.dumps(problem(error), default=str)
+    if error.status == 401:
+        headers = {"WWW-Authenticate": "Bearer", **(headers or {})}
     return Response(body, error.status, {"Cache-Control": "no-store", **(headers or {})}, MEDIA_TYPE)
 
 
