@@ -22,6 +22,8 @@ class FilePlace:
     state: str
     modified_ns: int | None
     verified_at: datetime | None
+    checked_at: datetime | None = None
+    checked_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Links:
             location="local" if _is_local(place) else place.uri,
             state=place.state,
             verified_at=place.verified_at,
+            checked_at=place.checked_at,
+            checked_bytes=place.checked_bytes,
         )
 
     def address(self, row: FileRow) -> str | None:
@@ -121,7 +125,8 @@ def _grouped(pairs: object) -> list[FileRow]:
     for file, location in pairs:  # type: ignore[attr-defined]
         places = found.setdefault(file.id, (file, []))[1]
         if location is not None:
-            places.append(FilePlace(location.uri, location.state, location.modified_ns, location.verified_at))
+            times = location.verified_at, location.checked_at
+            places.append(FilePlace(location.uri, location.state, location.modified_ns, *times, location.checked_bytes))
     return [
         FileRow(key, f.checkpoint_id, f.chunk_id, f.path, f.role, f.size, f.sha256, tuple(sorted(places, key=_nearest)))
         for key, (f, places) in found.items()

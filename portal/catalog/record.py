@@ -7,7 +7,7 @@ Rows are inserted in bulk; a run of 360 checkpoints is a few thousand of them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -116,13 +116,18 @@ def record_release(session: Session, record: ReleaseRecord) -> tuple[int, int] |
 
 
 def record_findings(
-    session: Session, release_id: int, findings: Sequence[FoundFinding], met: Sequence[FoundFinding] = ()
+    session: Session,
+    release_id: int,
+    findings: Sequence[FoundFinding],
+    met: Sequence[FoundFinding] = (),
+    kept: Collection[str] = (),
 ) -> None:
     """Make ``findings`` the open findings of a release.
 
     One that was open and is not found any more becomes ``fixed``; one that a person explained stays
     explained; one that comes back is open again. ``met`` are what publishing met in the files while
-    reading them: no scan looks for these again, so they stay as long as the release.
+    reading them: no scan looks for these again, so they stay as long as the release. Codes in ``kept``
+    were not looked for and stay as they are.
     """
     known = {f.key: f for f in session.exec(select(Finding).where(Finding.release_id == release_id)).all()}
     found = {finding_key(f): f for f in findings} | {MET + finding_key(f): f for f in met}
@@ -130,8 +135,9 @@ def record_findings(
     for key, finding in known.items():
         again = found.get(key)
         if again is None:
-            gone = finding.state == "open" and not key.startswith(MET)
-            finding.state = "fixed" if gone else finding.state
+            gone = finding.state == "open" and not key.startswith(MET) and finding.code not in kept
+            if gone:
+                finding.state, finding.fixed_at = "fixed", now
             continue
         finding.state = "open" if finding.state == "fixed" else finding.state
         finding.severity, finding.message, finding.evidence = (
@@ -165,7 +171,8 @@ def record_location_states(session: Session, states: Mapping[int, str]) -> None:
     now = datetime.now(UTC)
     for state in sorted(set(states.values())):
         ids = [location for location, is_now in states.items() if is_now == state]
-        values: dict[str, Any] = {"state": state} | ({"verified_at": now} if state == "verified" else {})
+        values: dict[str, Any] = {"state": state, "checked_at": now}
+        values |= {"verified_at": now} if state == "verified" else {}
         for start in range(0, len(ids), 500):
             part = ids[start : start + 500]
             session.execute(update(FileLocation).where(col(FileLocation.id).in_(part)).values(values))
@@ -178,7 +185,9 @@ def record_verified(session: Session, release_id: int, hashed: Mapping[int, int 
     if rows:
         table = FileLocation.__table__  # type: ignore[attr-defined]
         statement = update(table).where(table.c.id == bindparam("key"))
+        size = select(File.size).where(col(File.id) == table.c.file_id).scalar_subquery()
         values = {"modified_ns": bindparam("modified_ns"), "verified_at": bindparam("verified_at"), "state": "verified"}
+        values |= {"checked_at": bindparam("verified_at"), "checked_bytes": size}
         session.connection().execute(statement.values(values), rows)
         bump_revision(session, release_id)
 
@@ -242,6 +251,8 @@ def _record_files(session: Session, release_id: int, owners: Sequence[Owner]) ->
         "uri": [f.uri for f in files],
         "modified_ns": [f.modified_ns for f in files],
         "verified_at": [now if f.state == "verified" else None for f in files],
+        "checked_at": [now if f.state == "verified" else None for f in files],
+        "checked_bytes": [f.size if f.state == "verified" else None for f in files],
         "state": [f.state for f in files],
     }
     insert_columns(session, FileLocation, places)

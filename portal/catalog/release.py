@@ -286,4 +286,5 @@ def _event(e: Event) -> EventView:
 
 def finding_view(f: Finding) -> FindingView:
     """A finding as answers show it; its key is its id."""
-    return FindingView(f.key, f.code, f.severity, f.message, f.step, dict(f.evidence), f.state, f.found_at)
+    evidence = dict(f.evidence)
+    return FindingView(f.key, f.code, f.severity, f.message, f.step, evidence, f.state, f.found_at, f.fixed_at)

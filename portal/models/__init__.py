@@ -9,6 +9,7 @@ live in columnar files, and single values carry a ``special`` name beside a null
 from portal.models.accounts import ApiToken
 from portal.models.checkpoints import Checkpoint, CheckpointLabel
 from portal.models.data import Chunk, ChunkSpan, DataOrder
+from portal.models.duties import Duty
 from portal.models.files import BlockDigests, File, FileLocation
 from portal.models.record import Config, Evaluation, Event, Finding, MetricSeries
 from portal.models.runs import Release, Run, Stage
@@ -23,6 +24,7 @@ __all__ = [
     "ChunkSpan",
     "Config",
     "DataOrder",
+    "Duty",
     "Evaluation",
     "Event",
     "File",

@@ -46,8 +46,14 @@ class FileLocation(SQLModel, table=True):
     modified_ns: int | None = big_integer(nullable=True)
     """mtime when it was hashed (local files): a later one means it must be looked at again."""
     verified_at: datetime | None = Field(default=None, sa_column=Column(DateTime(timezone=True), nullable=True))
+    """When all its bytes were last found to be what was published."""
+    checked_at: datetime | None = Field(default=None, sa_column=Column(DateTime(timezone=True), nullable=True))
+    """When it was last looked at to the end; null before, and from the moment a look begins until it ends."""
+    checked_bytes: int | None = big_integer(nullable=True)
+    """How many of its bytes that look compared with what was published."""
     state: str = text_column()
-    """``unverified`` (never hashed here), ``verified``, ``missing`` or ``changed``."""
+    """``unverified`` (nothing to compare with, or never read here), ``verified``, ``sampled`` (some blocks were compared
+    and are right), ``missing``, ``changed``, or ``unreachable`` (it could not be read, so nothing is known of it)."""
 
 
 class BlockDigests(SQLModel, table=True):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, UniqueConstraint
-from sqlmodel import SQLModel
+from sqlalchemy import Column, DateTime, Index, UniqueConstraint
+from sqlmodel import Field, SQLModel
 
 from portal.models.columns import belongs_to, big_integer, json_column, moment, primary_key, text_column
 
@@ -90,6 +90,8 @@ class Finding(SQLModel, table=True):
     state: str = text_column()
     """``open``, ``explained`` or ``fixed``."""
     found_at: datetime = moment()
+    fixed_at: datetime | None = Field(default=None, sa_column=Column(DateTime(timezone=True), nullable=True))
+    """When it was last not found any more; a finding that came back since keeps it."""
 
 
 class Evaluation(SQLModel, table=True):

@@ -18,8 +18,13 @@ class FileView:
     """Where a client downloads it: ``/files/...`` here, or the file's own public address."""
     location: str
     state: str
-    """``verified``, ``unverified``, ``missing`` or ``changed``."""
+    """``verified``, ``sampled`` (some blocks compared), ``unverified``, ``missing``, ``changed`` or ``unreachable``."""
     verified_at: datetime | None = None
+    """When all its bytes were last found to be what was published."""
+    checked_at: datetime | None = None
+    """When it was last looked at to the end; null while a look is under way, and where there was none."""
+    checked_bytes: int | None = None
+    """How many of its bytes that look compared."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ class FindingView:
     evidence: dict[str, Any]
     state: str
     found_at: datetime
+    fixed_at: datetime | None = None
+    """When it was withdrawn; one that is open again keeps the time it was withdrawn before."""
 
 
 @dataclass(frozen=True)
