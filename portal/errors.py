@@ -12,7 +12,10 @@
     ├── DataFault           422   stored bytes are not what the manifest says (bad line, id out of vocabulary, ...)
     ├── OrderUnknown        409   the rows of a step cannot be named, and why
     ├── IntegrityError      409   bytes do not match their digest
+    ├── OffsetMismatch      409   an upload goes on elsewhere; carries ``received``
+    ├── UploadBusy          409   another request writes to the same upload
     ├── TooLarge            413   a line, a file or a ratio beyond a limit
+    ├── StorageFull         507   no room where the portal keeps its files
     ├── Unavailable         503   a store or database that does not answer
     └── UsageError          400   a command that was called wrongly (exit code 2)
 
@@ -136,6 +139,35 @@ class RangeNotSatisfiable(PortalError):
 
     status = 416
     code = "range-not-satisfiable"
+
+
+class OffsetMismatch(PortalError):
+    """An upload goes on at another byte than the one sent; ``received`` says where."""
+
+    status = 409
+    code = "offset-mismatch"
+
+    def __init__(self, received: int, sent: int) -> None:
+        super().__init__(
+            f"{received:,} bytes of this upload are here; it cannot go on at byte {sent:,}.",
+            f"Go on at byte {received:,}.",
+            received=received,
+        )
+        self.received = received
+
+
+class UploadBusy(PortalError):
+    """Another request writes to this upload."""
+
+    status = 409
+    code = "upload-busy"
+
+
+class StorageFull(PortalError):
+    """No room where the portal keeps its files."""
+
+    status = 507
+    code = "storage-full"
 
 
 class TooLarge(PortalError):

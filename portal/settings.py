@@ -37,10 +37,19 @@ class Settings(BaseSettings):
     s3_endpoint: str = Field("", description="S3-compatible server that s3:// locations point to; empty means AWS.")
     s3_public_endpoint: str = Field("", description="The same server as users reach it; used in signed addresses.")
     s3_region: str = Field("us-east-1", description="Region that requests to it are signed for.")
+    storage_url: str = Field(
+        "",
+        description="Where the portal keeps files of its own: a folder, or s3://bucket/prefix; empty: inside PORTAL_DATA.",
+    )
     s3_buckets: str = Field("", description="Buckets that may be read, by commas; empty means all its keys can read.")
     presign_seconds: int = Field(6 * 3600, ge=1, le=7 * 86400, description="How long a signed address is good for.")
     private_hosts: str = Field(
         "", description="Hosts and networks of the operator that https:// and hf:// files may be read from, by commas."
+    )
+    remote_files: str = Field(
+        "redirect",
+        pattern="^(redirect|proxy)$",
+        description="How files elsewhere are handed out: by their own (for S3 signed) address, or through the portal.",
     )
     remote_timeout: float = Field(20.0, gt=0, description="Seconds of silence after which a request is given up.")
     remote_attempts: int = Field(4, ge=1, le=20, description="How often a failing request is tried in all.")

@@ -45,7 +45,8 @@ def open_remote(uri: str, settings: Settings) -> RangedStore:
         )
     bucket = rest.partition("/")[0]
     allowed = [name.strip() for name in settings.s3_buckets.split(",") if name.strip()]
-    if scheme == "s3" and allowed and bucket not in allowed:
+    own = settings.storage_url.startswith(f"s3://{bucket}/") or settings.storage_url == f"s3://{bucket}"
+    if scheme == "s3" and allowed and bucket not in allowed and not own:
         raise Unavailable(
             f"Bucket {bucket} is not among those this portal reads.", "Name it in PORTAL_S3_BUCKETS if it is meant."
         )

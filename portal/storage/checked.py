@@ -59,9 +59,9 @@ class CheckedStore:
         """None: what is kept here are blocks, not the file."""
         return None
 
-    def public_url(self, uri: str) -> str | None:
+    def public_url(self, uri: str, name: str = "") -> str | None:
         """That of the store below."""
-        return self._store.public_url(uri)
+        return self._store.public_url(uri, name)
 
     def _blocks(self, uri: str, wanted: Sequence[int], meter: Meter) -> dict[int, bytes]:
         found: dict[int, bytes] = {}

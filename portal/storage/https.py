@@ -25,7 +25,7 @@ class HttpsStore(RangedStore):
             "List the files in the manifest.",
         )
 
-    def public_url(self, uri: str) -> str | None:
+    def public_url(self, uri: str, name: str = "") -> str | None:  # noqa: ARG002 - the address says it
         """The address itself."""
         return uri
 

@@ -84,7 +84,7 @@ class HubStore(RangedStore):
             where = f"hf://{kind}{place.repository}@{commit}/{path}"
             yield StoredFile(where, path.removeprefix(prefix), int(entry["size"]), None, str(told))
 
-    def public_url(self, uri: str) -> str | None:
+    def public_url(self, uri: str, name: str = "") -> str | None:  # noqa: ARG002 - the address says it
         """The Hub's own address of the file; asks nobody, so the revision stands as it is written."""
         place = HubPlace.of(uri)
         return self._address(place, place.revision)

@@ -71,7 +71,7 @@ class LocalStore:
         """The path a URI stands for, whether or not something is there."""
         return path_of(uri)
 
-    def public_url(self, uri: str) -> str | None:  # noqa: ARG002 - the portal itself serves local files
+    def public_url(self, uri: str, name: str = "") -> str | None:  # noqa: ARG002 - the portal itself serves local files
         """None: folders of this machine have no address of their own."""
         return None
 

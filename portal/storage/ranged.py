@@ -118,7 +118,7 @@ class RangedStore(ABC):
         return None
 
     @abstractmethod
-    def public_url(self, uri: str) -> str | None:
+    def public_url(self, uri: str, name: str = "") -> str | None:
         """An address at which a client of the portal gets the bytes itself, or None where there is none."""
 
     @abstractmethod

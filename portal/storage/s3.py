@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 from portal.errors import BadRequest, FileMissing, PortalError, Unavailable
 from portal.storage.ranged import Piece, RangedStore
 from portal.storage.retries import PASSING_STATES, Passing, Patience, persist
 from portal.storage.store import Meter, StoredFile
+
+Result = TypeVar("Result")
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _STATE = re.compile(r"inner: Status \{\s+status: (\d{3}),")
@@ -58,11 +61,24 @@ class S3Store(RangedStore):
         # Not every server keeps to the order of keys where some hold slashes.
         yield from sorted(found, key=attrgetter("path"))
 
-    def public_url(self, uri: str) -> str | None:
+    def public_url(self, uri: str, name: str = "") -> str | None:
         """An address signed for GET at the public endpoint, good for the configured time; asks nobody."""
         bucket, key = split(uri)
         asked = {"Bucket": bucket, "Key": key}
+        if name:
+            asked["ResponseContentDisposition"] = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
         return str(self._signing.generate_presigned_url("get_object", asked, ExpiresIn=self._place.presign_s))
+
+    def ask(self, uri: str, question: Callable[[Any], Result]) -> Result:
+        """What a boto3 client answers to a question about ``uri``, asked again where that may help; failures in words."""
+
+        def attempt() -> Result:
+            try:
+                return question(self._control)
+            except self._failures as error:
+                raise self._told(uri, error) from None
+
+        return persist(self.patience, attempt, self._lost(uri))
 
     def name(self, uri: str) -> str:
         """The object and the server it lies on."""

@@ -63,5 +63,6 @@ class Store(Protocol):
     def local_path(self, uri: str) -> Path | None:
         """The file on this machine, or None where there is none."""
 
-    def public_url(self, uri: str) -> str | None:
-        """An address at which a client of the portal gets the bytes itself, or None where there is none."""
+    def public_url(self, uri: str, name: str = "") -> str | None:
+        """An address at which a client of the portal gets the bytes itself, saved as ``name`` where the address can say
+        so; None where there is none."""
