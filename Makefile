@@ -41,6 +41,7 @@ lock: $(VENV)/.dev
 	$(BIN)/uv pip compile -q --universal --generate-hashes --group dev pyproject.toml -o requirements/dev.txt
 	for set in new old; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	  requirements/clients-$$set.in -o requirements/clients-$$set.txt || exit 1; done
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/trainer.in -o requirements/trainer.txt
 
 # Needs node and npm.
 check-js:
