@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -18,7 +17,7 @@ EXACT_FLOAT = 2.0**53
 Places = tuple[Iterable[str], Iterable[int]]
 """The paths and the offsets of several rows; either may go on for ever."""
 
-_row: Callable[[Iterable[Any]], Row] = partial(tuple.__new__, Row)
+_make: Callable[[type[Row], Iterable[Any]], Row] = tuple.__new__
 """A `Row` from its fields at once: the constructor that `NamedTuple` writes takes three times as long."""
 
 
@@ -34,10 +33,11 @@ def rows_of_block(
     numbers = as_ids(numbers)
     each = numbers.reshape(len(rows), -1)
     length = repeat(len(raw) // len(rows))
-    found = map(_row, zip(rows, each, repeat(None), paths, offsets, length, repeat(NOTHING), strict=False))
+    fields = zip(rows, each, repeat(None), paths, offsets, length, repeat(NOTHING), strict=False)
+    found = map(_make, repeat(Row), fields)
     if _plausible(reader, numbers, each.shape[1]):
         return list(found)
-    return [reader.accept(row) for row in found]
+    return [reader.accept(row._replace(token_ids=as_ids(row.token_ids))) for row in found]
 
 
 def rows_of_pieces(
@@ -70,6 +70,9 @@ def _plausible(reader: RowReader, ids: Ids, width: int) -> bool:
         return False
     if not len(ids):
         return True
+    if ids.dtype == np.uint64:
+        # What `as_ids` could not make signed.
+        return False
     if ids.dtype.kind == "i" and np.minimum.reduce(ids) < 0:
         return False
     return reader.vocabulary is None or bool(np.maximum.reduce(ids) < reader.vocabulary)

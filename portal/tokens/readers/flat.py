@@ -6,6 +6,7 @@ Row ``i`` of a file is ids ``i*row_length .. (i+1)*row_length``; what is left at
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -66,11 +67,11 @@ class FlatReader(RowReader):
         """Rows that follow each other in one file, in one read; None where they do not (or the file is cut)."""
         if not isinstance(rows, range):
             return None
-        place = self._rows.locate(rows[0])
-        extent, source = self._extents[place.file], self._sources[place.file]
-        if place.row + len(rows) > extent.rows:
+        starts, size = self._rows.starts, self._row_bytes
+        file = bisect_right(starts, rows.start) - 1
+        if rows.stop > starts[file + 1]:
             return None
-        offset, size = extent.begin + place.row * self._row_bytes, self._row_bytes
+        source, offset = self._sources[file], self._extents[file].begin + (rows.start - starts[file]) * size
         try:
             raw = source.read(offset, len(rows) * size)
         except PortalError:

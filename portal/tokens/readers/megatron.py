@@ -69,16 +69,16 @@ class MegatronReader(RowReader):
         width = self._index.dtype.itemsize
         found = None
         size = lengths[0] * width
-        if 0 < size <= self._max_row_bytes and lengths.count(lengths[0]) == len(rows):
-            found = self._read_run(rows, pointers, size) or self._read_scattered(rows, pointers, size)
+        if 0 < size <= self._max_row_bytes:
+            if isinstance(pointers, range):
+                found = self._read_run(rows, pointers)
+            if found is None and lengths.count(lengths[0]) == len(rows):
+                found = self._read_scattered(rows, pointers, size)
         return found or self._read_varied(rows, pointers, [length * width for length in lengths])
 
-    def _read_run(self, rows: Sequence[int], pointers: tuple[int, ...], size: int) -> list[Row | RowFault] | None:
-        """Rows of ``size`` bytes that follow each other in one shard, in one read; None where they do not."""
-        first = pointers[0]
-        end = first + size * len(rows)
-        if not 0 <= first < end <= self._end or pointers != tuple(range(first, end, size)):
-            return None
+    def _read_run(self, rows: Sequence[int], pointers: range) -> list[Row | RowFault] | None:
+        """Rows that follow each other, in one read; None where they lie in several shards (or the file is cut)."""
+        first, end, size = pointers.start, pointers.stop, pointers.step
         starts = self._shards.starts
         file = bisect_right(starts, first) - 1
         if end > starts[file + 1]:
@@ -91,7 +91,7 @@ class MegatronReader(RowReader):
         places = repeat(source.path), range(offset, offset + len(raw), size)
         return rows_of_block(self, rows, raw, self._index.dtype, places)
 
-    def _read_scattered(self, rows: Sequence[int], pointers: tuple[int, ...], size: int) -> list[Row | RowFault] | None:
+    def _read_scattered(self, rows: Sequence[int], pointers: Sequence[int], size: int) -> list[Row | RowFault] | None:
         """Rows of ``size`` bytes each; None where one is not in one piece."""
         if min(pointers) < 0 or max(pointers) + size > self._end:
             return None

@@ -18,6 +18,8 @@ from portal.tokens.readers.source import FileBytes
 
 MAGIC = b"MMIDIDX\x00\x00"
 HEADER = struct.Struct("<9sQBQQ")
+_SIZE, _POINTER = struct.Struct("<i"), struct.Struct("<q")
+_INT64 = np.dtype("<i8")
 CODES = {1: "<u1", 2: "<i1", 3: "<i2", 4: "<i4", 5: "<i8", 8: "<u2"}
 FLOAT_CODES = {"neox": {6: "<f4", 7: "<f8"}, "megatron": {6: "<f8", 7: "<f4"}}
 """Codes 6 and 7 mean the opposite in the two code bases."""
@@ -33,8 +35,9 @@ class MegatronIndex(Protocol):
     rows: int
     dtype: np.dtype[Any]
 
-    def extents(self, rows: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """First byte and length in ids of rows that exist."""
+    def extents(self, rows: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+        """First byte and length in ids of rows that exist; the bytes as a range where the rows have one length
+        and follow each other inside the stream."""
 
     def contradictions(self) -> list[str]:
         """Where the index and the stream do not agree."""
@@ -52,9 +55,12 @@ class ConstantIndex:
         self._row_bytes = row_length * dtype.itemsize
         self.rows, self._left_over = divmod(stream_bytes, self._row_bytes)
 
-    def extents(self, rows: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def extents(self, rows: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
         """Arithmetic."""
-        return tuple(row * self._row_bytes for row in rows), (self._row_length,) * len(rows)
+        size, count = self._row_bytes, len(rows)
+        if isinstance(rows, range):
+            return range(rows[0] * size, (rows[0] + count) * size, size), (self._row_length,) * count
+        return tuple(row * size for row in rows), (self._row_length,) * count
 
     def contradictions(self) -> list[str]:
         """Bytes that belong to no row."""
@@ -87,18 +93,34 @@ class StoredIndex:
         self._refuse_wrong_dialect(code)
         self._foreign = self._longer_stream()
 
-    def extents(self, rows: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def extents(self, rows: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
         """Two reads for rows that follow each other, two per row otherwise."""
         if self._foreign:
             raise DataFault(self._foreign, "List the .idx that belongs to this .bin, and all of its shards in order.")
         count, source = len(rows), self._source
         if isinstance(rows, range):
-            pointers = source.read(self._pointers_at + 8 * rows[0], 8 * count)
-            sizes = source.read(self._sizes_at + 4 * rows[0], 4 * count)
+            first = rows[0]
+            pointers = source.read(self._pointers_at + 8 * first, 8 * count)
+            sizes = source.read(self._sizes_at + 4 * first, 4 * count)
+            run = self._run(pointers, sizes, count)
+            if run is not None:
+                return run
         else:
             pointers = source.read_each([self._pointers_at + 8 * row for row in rows], 8)
             sizes = source.read_each([self._sizes_at + 4 * row for row in rows], 4)
         return struct.unpack(f"<{count}q", pointers), struct.unpack(f"<{count}i", sizes)
+
+    def _run(self, pointers: bytes, sizes: bytes, count: int) -> tuple[range, tuple[int, ...]] | None:
+        """Extents of rows of one length that follow each other. Compared as bytes: that takes half the time of
+        making and comparing numbers, and numbers are only needed where rows differ."""
+        length, begin = _SIZE.unpack_from(sizes)[0], _POINTER.unpack_from(pointers)[0]
+        step = length * self.dtype.itemsize
+        end = begin + step * count
+        if not 0 <= begin < end <= self._stream_bytes or sizes != sizes[:4] * count:
+            return None
+        if pointers != np.arange(begin, end, step, dtype=_INT64).tobytes():
+            return None
+        return range(begin, end, step), (length,) * count
 
     def contradictions(self) -> list[str]:
         """Reads the whole index: sizes, pointers, end of the stream, document list."""

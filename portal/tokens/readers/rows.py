@@ -21,6 +21,9 @@ from portal.tokens.spans import Span
 Ids = npt.NDArray[np.integer[Any]]
 """Token ids in the width they are stored in, at most int64: widening a row costs as much as reading it."""
 
+NO_ID = 1 << 63
+"""The first number that `Ids` cannot hold."""
+
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -124,10 +127,10 @@ class RowReader(ABC):
         if not rows:
             return []
         asked, first = rows if isinstance(rows, list) else list(rows), rows[0]
-        end = first + len(asked)
-        if asked == list(range(first, end)):
-            if first >= 0 and end <= self.rows:
-                return self._read(range(first, end))
+        run = range(first, first + len(asked))
+        if asked == list(run):
+            if first >= 0 and run.stop <= self.rows:
+                return self._read(run)
         elif min(asked) >= 0 and max(asked) < self.rows:
             return self._read(asked)
         inside = [row for row in rows if 0 <= row < self.rows]
@@ -174,11 +177,15 @@ class RowReader(ABC):
         if not len(ids):
             return None
         low, high = int(ids.min()), int(ids.max())
-        if low < 0 or (self.vocabulary is not None and high >= self.vocabulary):
+        if low < 0 or high >= (NO_ID if self.vocabulary is None else self.vocabulary):
             at = int(ids.argmin()) if low < 0 else int(ids.argmax())
-            size = self.vocabulary if self.vocabulary is not None else "any"
+            known = (
+                "which no vocabulary has"
+                if self.vocabulary is None
+                else f"outside the vocabulary of {self.vocabulary} ids"
+            )
             return (
-                f"token {at} of the row is id {low if low < 0 else high}, outside the vocabulary of {size} ids",
+                f"token {at} of the row is id {low if low < 0 else high}, {known}",
                 "Check the dtype and format of the chunk, and `model.vocabulary`.",
             )
         return None
@@ -210,8 +217,11 @@ class FileRows:
 
 
 def as_ids(values: npt.NDArray[Any]) -> Ids:
-    """Token ids as they are stored, in this machine's byte order; unsigned ones of 64 bits become signed."""
+    """Token ids as they are stored, in this machine's byte order; unsigned ones of 64 bits become signed.
+
+    They stay unsigned where one is `NO_ID` or above, so that the fault of its row can tell the number.
+    """
     dtype = values.dtype
-    if dtype.kind == "u" and dtype.itemsize == 8:
+    if dtype.kind == "u" and dtype.itemsize == 8 and (not values.size or values.max() < NO_ID):
         return values.astype(np.int64)
     return values if dtype.isnative else values.astype(dtype.newbyteorder("="))
