@@ -11,6 +11,7 @@ from portal.models.checkpoints import Checkpoint, CheckpointLabel
 from portal.models.data import Chunk, ChunkSpan, DataOrder
 from portal.models.duties import Duty
 from portal.models.files import BlockDigests, File, FileLocation
+from portal.models.jobs import Job, JobAttempt, JobEvent, JobLog, JobMetric, JobOutput, JobOwner, Worker
 from portal.models.record import Config, Evaluation, Event, Finding, MetricSeries
 from portal.models.runs import Release, Run, Stage
 from portal.models.signatures import PortalKey, ReleaseSignature
@@ -30,10 +31,18 @@ __all__ = [
     "File",
     "FileLocation",
     "Finding",
+    "Job",
+    "JobAttempt",
+    "JobEvent",
+    "JobLog",
+    "JobMetric",
+    "JobOutput",
+    "JobOwner",
     "MetricSeries",
     "PortalKey",
     "Release",
     "ReleaseSignature",
     "Run",
     "Stage",
+    "Worker",
 ]
