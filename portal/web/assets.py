@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from portal.errors import NotFound
+from portal.web.bundles import SCRIPTS, STYLES, bundle_script, bundle_style
 
 FOREVER = "public, max-age=31536000, immutable"
 _STAMP = re.compile(r"^~([0-9a-f]{12})/")
@@ -118,8 +119,17 @@ def get_static(request: Request, path: str) -> Response:
     return Response(asset.bodies[encoding], media_type=asset.content_type, headers=headers)
 
 
+def _read(path: Path) -> bytes:
+    """A file as it is served: what pages ask for holds what it imports."""
+    if path.parent.name == "js" and path.stem in SCRIPTS:
+        return bundle_script(path.parent, path.stem).encode()
+    if path.parent.name == "css" and path.stem in STYLES:
+        return bundle_style(path.parent, path.stem).encode()
+    return path.read_bytes()
+
+
 def _load(path: Path, folder: Path, shared_stamp: str | None) -> Asset:
-    body = path.read_bytes()
+    body = _read(path)
     digest = hashlib.sha256(body).hexdigest()
     bodies = {"identity": body, "gzip": gzip.compress(body, 9, mtime=0)} if shared_stamp else {"identity": body}
     for ending, encoding in ((".gz", "gzip"), (".br", "br")):

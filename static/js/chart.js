@@ -191,7 +191,7 @@ export class Chart {
 }
 
 /** Plotly comes in a script of its own, later than this module: the data is fetched and read meanwhile. */
-function drawingLibrary() {
+export function drawingLibrary() {
   if (window.Plotly) return Promise.resolve();
   const script = document.querySelector("script[data-plotly]");
   return new Promise((resolve, reject) => {

@@ -1,5 +1,5 @@
 // The comparison's curves: drawn from the server's figure, zoomed by asking it for finer data, read at the pointer.
-import { theme } from "./chart.js";
+import { drawingLibrary, theme } from "./chart.js";
 import { lastAtMost, measured, unpack, whole } from "./numbers.js";
 
 const plot = document.getElementById("comparison");
@@ -21,15 +21,6 @@ function viewOf(url) {
   return { low: bound("low"), high: bound("high") };
 }
 
-function library() {
-  if (window.Plotly) return Promise.resolve();
-  const script = document.querySelector("script[data-plotly]");
-  return new Promise((resolve, reject) => {
-    script.addEventListener("load", resolve);
-    script.addEventListener("error", () => reject(new Error("the drawing library did not load")));
-  });
-}
-
 /** How a place on the axis is written. */
 const place = (x) => (plot.dataset.x === "fraction" ? `${(x * 100).toFixed(2)} %` : plot.dataset.x === "tokens" ? `${measured(x / 1e9)} B tokens` : `step ${whole(x)}`);
 
@@ -49,7 +40,7 @@ async function draw() {
     const answer = await fetch(plot.dataset.figure + window_, { credentials: "same-origin" });
     if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
     const found = await answer.json();
-    await library();
+    await drawingLibrary();
     if (mine !== asked) return;
     figure = found;
     plot.querySelector(".waiting")?.remove();

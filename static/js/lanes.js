@@ -4,10 +4,12 @@ import { whole } from "./numbers.js";
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 22;
 const PAD = 4;
+// Drawn from where the mark stands.
 const SHAPES = {
-  nan_loss: "M-5 4 L5 4 L0 -5 Z", spike: "M0 -5.5 L4.5 0 L0 5.5 L-4.5 0 Z", restart: "M-4 -4 L4 0 L-4 4 Z", rollback: "M4 -4 L-4 0 L4 4 Z",
-  chunk_skipped: "M-4 -4 L4 4 M4 -4 L-4 4", precision_change: "M-4 -4 H4 V4 H-4 Z", stage_change: "M0 -6 V6",
+  nan_loss: "m-5 4h10l-5 -9z", spike: "m0 -5.5l4.5 5.5l-4.5 5.5l-4.5 -5.5z", restart: "m-4 -4l8 4l-8 4z", rollback: "m4 -4l-8 4l8 4z",
+  chunk_skipped: "m-4 -4l8 8m0 -8l-8 8", precision_change: "m-4 -4h8v8h-8z", stage_change: "m0 -6v12",
 };
+const STROKED = new Set(["chunk_skipped", "stage_change"]);
 const BAD = new Set(["nan_loss", "inf_loss"]);
 const WARN = new Set(["spike", "restart", "rollback", "chunk_skipped"]);
 
@@ -20,8 +22,10 @@ export class Lanes {
   draw(scale, kind = "step") {
     // Before the first layout there is no width to draw on; the resize that follows draws.
     if (scale.width <= 0) return;
+    const drawn = [scale.left, scale.width, scale.from, scale.to, kind].join(" ");
+    if (drawn === this.drawn) return;
+    this.drawn = drawn;
     this.scale = scale;
-    this.kind = kind;
     this.marks = [];
     const names = ["stages", "data", "checkpoints", "events"].filter((name) => this.lanes[name].length);
     const svg = make("svg", { height: names.length * HEIGHT + PAD, role: "img", "aria-label": this.summary() });
@@ -36,7 +40,11 @@ export class Lanes {
       label.textContent = name;
       const lane = make("g", { "clip-path": "url(#lane-clip)" });
       lane.append(make("line", { x1: scale.left, x2: scale.left + scale.width, y1: y, y2: y, class: "rule" }));
+      this.shapes = new Map();
+      this.names = [];
       this[name](lane, y);
+      for (const [look, path] of this.shapes) lane.append(make("path", { class: look, d: path }));
+      lane.append(...this.names);
       svg.append(label, lane);
     });
     this.node.replaceChildren(svg);
@@ -45,6 +53,11 @@ export class Lanes {
   summary() {
     const { stages, data, checkpoints, events } = this.lanes;
     return `Lanes: ${stages.length} stages, ${data.length} data spans, ${checkpoints.length} checkpoints, ${events.length} events. Tables of the same are linked above.`;
+  }
+
+  /** Thousands of marks that look alike are one shape: the page stays quick. */
+  shape(look, path) {
+    this.shapes.set(look, (this.shapes.get(look) ?? "") + path);
   }
 
   stages(lane, y) {
@@ -64,21 +77,21 @@ export class Lanes {
       // Bars thinner than a pixel would only repaint each other.
       if (end <= until && !flags) continue;
       const kind = flags & 1 ? "bar skipped" : drawn % 2 ? "bar alt" : "bar";
-      if (mixed && mix >= 0 && !(flags & 1)) this.mixture(lane, y, first, last, mix);
+      if (mixed && mix >= 0 && !(flags & 1)) this.mixture(y, first, last, mix);
       else this.bar(lane, y, [first, last], kind, name, `data ${name}`);
-      if (flags & 2) this.again(lane, y, first, last);
+      if (flags & 2) this.again(y, first, last);
       until = Math.max(until, end - 0.5);
       drawn += 1;
     }
     for (const [name, first, last, flags, mix] of seen) {
       const state = `${flags & 1 ? " · skipped" : ""}${flags & 2 ? " · read again" : ""}`;
-      const from1 = Math.max(this.scale.x(first), left);
-      this.mark(y, from1, Math.min(this.scale.x(last + 1), left + width), null, `${name} · steps ${whole(first)}–${whole(last)}${state}${this.shares(mix)}`);
+      const start = Math.max(this.scale.x(first), left);
+      this.mark(y, start, Math.min(this.scale.x(last + 1), left + width), null, () => `${name} · steps ${whole(first)}–${whole(last)}${state}${this.shares(mix)}`);
     }
   }
 
   /** A bar in the colours of its sources, their shares as heights. */
-  mixture(lane, y, first, last, mix) {
+  mixture(y, first, last, mix) {
     const from = Math.max(this.scale.x(first), this.scale.left - 8);
     const to = Math.min(this.scale.x(last + 1), this.scale.left + this.scale.width + 8);
     const width = Math.max(to - from - (to - from > 4 ? 1 : 0), 1);
@@ -88,16 +101,16 @@ export class Lanes {
     for (const [source, share] of parts) {
       const height = (share / total) * 12;
       if (height < 0.4) continue;
-      lane.append(make("rect", { x: from, y: top, width, height, class: source < 8 ? `m${source}` : "bar alt" }));
+      this.shape(source < 8 ? `m${source}` : "bar alt", box(from, top, width, height));
       top += height;
     }
   }
 
   /** A rule under what is read again. */
-  again(lane, y, first, last) {
+  again(y, first, last) {
     const from = Math.max(this.scale.x(first), this.scale.left - 8);
     const width = Math.max(Math.min(this.scale.x(last + 1), this.scale.left + this.scale.width + 8) - from, 1.5);
-    lane.append(make("rect", { x: from, y: y + 7, width, height: 2.5, class: "bar again" }));
+    this.shape("bar again", box(from, y + 7, width, 2.5));
   }
 
   shares(mix) {
@@ -121,17 +134,18 @@ export class Lanes {
     const to = Math.min(this.scale.x(last + 1), this.scale.left + this.scale.width + 8);
     if (to < this.scale.left || from > this.scale.left + this.scale.width) return;
     const width = Math.max(to - from - (to - from > 4 ? 1 : 0), 1);
-    lane.append(make("rect", { x: from, y: y - 6, width, height: 12, class: kind, rx: width > 8 ? 2 : 0 }));
-    if (kind.startsWith("bar") && said.startsWith("stage")) this.mark(y, from, to, null, `${said} · steps ${whole(first)}–${whole(last)}`);
+    if (width > 8) lane.append(make("rect", { x: from, y: y - 6, width, height: 12, class: kind, rx: 2 }));
+    else this.shape(kind, box(from, y - 6, width, 12));
+    if (said.startsWith("stage")) this.mark(y, from, to, null, () => `${said} · steps ${whole(first)}–${whole(last)}`);
     const start = Math.max(from, this.scale.left);
     if (Math.min(to, this.scale.left + this.scale.width) - start > name.length * 6.4 + 12) {
       const text = make("text", { x: start + 6, y: y + 3.6, class: "inbar" });
       text.textContent = name;
-      lane.append(text);
+      this.names.push(text);
     }
   }
 
-  checkpoints(lane, y) {
+  checkpoints(_lane, y) {
     const visible = this.lanes.checkpoints.filter(([step]) => this.inside(step));
     const room = this.scale.width / Math.max(visible.length, 1);
     const size = room > 9 ? 3.8 : room > 4 ? 2.6 : 1.6;
@@ -140,33 +154,28 @@ export class Lanes {
       const x = this.scale.x(group[0][0]);
       const kind = flags & 2 ? "c finding" : group.every(([, , flag]) => flag & 1) ? "c missing" : "c";
       const square = flags & 4 && size > 2;
-      lane.append(square ? make("rect", { x: x - size, y: y - size, width: size * 2, height: size * 2, class: kind }) : make("circle", { cx: x, cy: y, r: size, class: kind }));
+      this.shape(kind, square ? box(x - size, y - size, size * 2, size * 2) : dot(x, y, size));
       const more = group.length > 1 ? ` and ${group.length - 1} more` : "";
       const [, , flag] = group[0];
       const state = `${flag & 1 ? " · missing" : ""}${flag & 2 ? " · has a finding" : ""}${flag & 4 ? " · with optimizer" : ""}`;
-      this.mark(y, x - 4, x + 4, group[0][0], `${group[0][1]} · step ${whole(group[0][0])}${state}${more}`);
+      this.mark(y, x - 4, x + 4, group[0][0], () => `${group[0][1]} · step ${whole(group[0][0])}${state}${more}`);
     });
   }
 
-  events(lane, y) {
+  events(_lane, y) {
     const visible = this.lanes.events.filter(([first, last]) => this.inside(first) || this.inside(last) || (first < this.scale.from && last > this.scale.to));
     const spans = visible.filter(([first, last]) => this.scale.x(last + 1) - this.scale.x(first) > 6);
     for (const [first, last, kind] of spans) {
       const from = Math.max(this.scale.x(first), this.scale.left - 2);
       const to = Math.min(this.scale.x(last + 1), this.scale.left + this.scale.width + 2);
-      lane.append(make("rect", { x: from, y: y + 5.5, width: to - from, height: 2.5, class: `e ${tone(kind)}` }));
+      this.shape(`e ${tone(kind)}`, box(from, y + 5.5, to - from, 2.5));
     }
     this.spread(visible, 7).forEach((group) => {
       const [step, , kind, note] = group.find(([, , one]) => BAD.has(one)) ?? group.find(([, , one]) => WARN.has(one)) ?? group[0];
       const x = Math.max(this.scale.x(step), this.scale.left);
-      const shape = make("path", { d: SHAPES[kind] ?? "M-3 -3 H3 V3 H-3 Z", transform: `translate(${x} ${y - 1})`, class: `e ${tone(kind)}` });
-      if (kind === "chunk_skipped" || kind === "stage_change") {
-        shape.setAttribute("stroke", "currentColor");
-        shape.setAttribute("stroke-width", "2");
-      }
-      lane.append(shape);
+      this.shape(`e ${tone(kind)}${STROKED.has(kind) ? " stroked" : ""}`, `M${round(x)} ${y - 1}${SHAPES[kind] ?? "m-3 -3h6v6h-6z"}`);
       const more = group.length > 1 ? ` · ${group.length - 1} more here` : "";
-      this.mark(y, x - 6, x + 6, step, `${kind.replaceAll("_", " ")} · step ${whole(step)}${note ? ` · ${note}` : ""}${more}`);
+      this.mark(y, x - 6, x + 6, step, () => `${kind.replaceAll("_", " ")} · step ${whole(step)}${note ? ` · ${note}` : ""}${more}`);
     });
   }
 
@@ -189,6 +198,7 @@ export class Lanes {
     return groups;
   }
 
+  /** `said()` is asked only under the pointer. */
   mark(y, from, to, step, said) {
     this.marks.push({ y, from, to, step, said });
   }
@@ -196,10 +206,14 @@ export class Lanes {
   /** What lies under a position in this node: `{step, said}`; a mark's own step where it has one. */
   at(x, y) {
     const near = this.marks.filter((mark) => Math.abs(mark.y - y) <= HEIGHT / 2 && x >= mark.from && x < mark.to);
-    return near.sort((a, b) => (a.step === null) - (b.step === null) || Math.abs((a.from + a.to) / 2 - x) - Math.abs((b.from + b.to) / 2 - x))[0];
+    const [mark] = near.sort((a, b) => (a.step === null) - (b.step === null) || Math.abs((a.from + a.to) / 2 - x) - Math.abs((b.from + b.to) / 2 - x));
+    return mark && { step: mark.step, said: mark.said() };
   }
 }
 
+const round = (place) => Math.round(place * 10) / 10;
+const box = (x, y, width, height) => `M${round(x)} ${round(y)}h${round(width)}v${round(height)}h${-round(width)}z`;
+const dot = (x, y, r) => `M${round(x - r)} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0z`;
 const tone = (kind) => (BAD.has(kind) ? "bad" : WARN.has(kind) ? "warn" : "");
 
 function make(name, attributes) {

@@ -10,7 +10,9 @@ export function unpack(packed) {
   return new KINDS[packed.dtype](bytes.buffer);
 }
 
-export const whole = (value) => Math.round(value).toLocaleString("en-US");
+const grouped = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+
+export const whole = (value) => grouped.format(Math.round(value));
 
 /** A measured value in five significant digits. */
 export function measured(value) {
