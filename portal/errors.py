@@ -3,11 +3,16 @@
     PortalError
     ├── NotFound            404   RunNotFound · StepNotRecorded · CheckpointNotFound · ChunkNotFound
     │                             SeriesNotFound · FileNotCatalogued · FileMissing · RevisionNotFound
+    │                             JobNotFound · WorkerNotFound
     ├── BadRequest          400   anything asked for in a way that cannot be answered
     ├── RangeNotSatisfiable 416
     ├── Unauthorized        401   a token is needed, or this one is not good
     ├── Forbidden           403   this token's role may not
     ├── Conflict            409   somebody else was first, or what is asked contradicts what is there
+    │   ├── StaleLease      409   an attempt that no longer holds its job's lease
+    │   ├── LogGap          409   a piece of a log further on than what is here; carries ``expected``
+    │   ├── BlobMissing     409   files that were announced are not in the portal's store; carries ``missing``
+    │   └── NameTaken       409   another worker of this name is alive
     ├── ManifestRefused     422   carries every fault of the manifest
     ├── DataFault           422   stored bytes are not what the manifest says (bad line, id out of vocabulary, ...)
     ├── OrderUnknown        409   the rows of a step cannot be named, and why
@@ -100,6 +105,18 @@ class RevisionNotFound(NotFound):
     code = "revision-not-found"
 
 
+class JobNotFound(NotFound):
+    """No job of this number, or no such attempt of it."""
+
+    code = "job-not-found"
+
+
+class WorkerNotFound(NotFound):
+    """No worker of this number."""
+
+    code = "worker-not-found"
+
+
 class BadRequest(PortalError):
     """The question itself is wrong."""
 
@@ -132,6 +149,30 @@ class Conflict(PortalError):
 
     status = 409
     code = "conflict"
+
+
+class StaleLease(Conflict):
+    """The job went to another attempt, or ended: whoever hears this stops at once."""
+
+    code = "stale-lease"
+
+
+class LogGap(Conflict):
+    """Bytes between what is here and what came are missing; ``expected`` says from where to send."""
+
+    code = "log-gap"
+
+
+class BlobMissing(Conflict):
+    """Files were announced that the portal's store does not hold; ``missing`` lists their sha256."""
+
+    code = "blob-missing"
+
+
+class NameTaken(Conflict):
+    """Another worker of this name is alive."""
+
+    code = "worker-name-taken"
 
 
 class RangeNotSatisfiable(PortalError):

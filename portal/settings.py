@@ -58,10 +58,34 @@ class Settings(BaseSettings):
         pattern="^(blocks|off)$",
         description="Whether reads elsewhere fetch whole 8 MiB blocks and compare them with their digests.",
     )
+    verify_every: str = Field(
+        "",
+        pattern=r"^(\d+(\.\d+)?[smhdw])?$",
+        description="How often `portal serve` looks at the bytes of every file again, e.g. 30d; empty means never.",
+    )
+    verify_rate: str = Field("50MB/s", description="Bytes a second that it reads for that, at most.")
+    verify_sample: str = Field("1%", description="Share or number of 8 MiB blocks it reads of each file elsewhere.")
     block_cache_bytes: int = Field(2 << 30, ge=0, description="Room under PORTAL_DATA for verified blocks, in bytes.")
     max_line_bytes: int = Field(64 * MIB, description="Longest jsonl line that is read, in bytes.")
     max_manifest_bytes: int = Field(64 * MIB, description="Largest manifest that is parsed, in bytes.")
     hash_workers: int = Field(0, description="Threads that hash files while publishing; 0 means one per core.")
+    lease_seconds: float = Field(
+        90.0, gt=0, description="How long a worker may be silent before its job goes to another one."
+    )
+    heartbeat_seconds: float = Field(15.0, gt=0, description="How often workers tell that they are alive.")
+    reaper_seconds: float = Field(10.0, gt=0, description="How often the portal looks for workers that fell silent.")
+    retry_seconds: float = Field(
+        10.0, ge=0, description="Pause before a failed attempt is followed by another; doubles each time."
+    )
+    cancel_grace_seconds: float = Field(
+        120.0, ge=0, description="How long a cancelled job may take to save its state before it is killed."
+    )
+    job_attempts: int = Field(3, ge=1, le=100, description="Attempts a job gets before it has failed.")
+    jobs_per_person: int = Field(0, ge=0, description="Jobs of one token that may run at a time; 0: any number.")
+    job_log_bytes: int = Field(256 * MIB, ge=0, description="Log kept of one attempt, in bytes.")
+    anonymous_jobs: bool = Field(
+        False, description="Whether jobs may be submitted and cancelled without a token (`portal demo` sets it)."
+    )
     answer_cache_bytes: int = Field(128 * MIB, description="Memory for ready-made answers of published runs, in bytes.")
 
     @property
