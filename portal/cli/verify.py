@@ -19,7 +19,7 @@ from portal.client.verify import BAD, holds_release
 from portal.errors import UsageError
 
 if TYPE_CHECKING:
-    from portal.scan import ScanReport
+    from portal.scan import FixityReport, ScanReport
     from portal.signing.keys import PublicKey
 
 _RUN = re.compile(r"[A-Za-z0-9][^/]*/[^/]+")
@@ -36,14 +36,27 @@ def add_to(application: typer.Typer) -> None:
     application.command("scan")(scan)
 
 
-def verify(
+def verify(  # noqa: PLR0913 - typer reads the options from the signature
     what: Annotated[
         str,
         typer.Argument(
             metavar="RUN|DIR", help="A published run, a downloaded release, or a folder that `portal pair` filled."
         ),
     ],
-    deep: Annotated[bool, typer.Option("--deep", help="Hash every byte of a run again.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Of a run: read every byte again, of files elsewhere too.")
+    ] = False,
+    sample: Annotated[
+        str,
+        typer.Option("--sample", metavar="1%|N", help="Of a run: read so many 8 MiB blocks of each file elsewhere."),
+    ] = "",
+    rate: Annotated[
+        str, typer.Option("--rate", metavar="50MB/s", help="Of a run: read at most so many bytes a second.")
+    ] = "",
+    older_than: Annotated[
+        str,
+        typer.Option("--older-than", metavar="30d", help="Of a run: only files that were not looked at for so long."),
+    ] = "",
     strict: Annotated[
         bool, typer.Option("--strict", help="Of a folder: let unverified and unexpected files fail as well.")
     ] = False,
@@ -58,26 +71,17 @@ def verify(
 ) -> int:
     """Compare files with what was published: a downloaded release or pair offline, or a run of the local catalog."""
     if _is_folder(what):
+        if sample or rate or older_than:
+            raise UsageError(f"{what} is a folder.", "--sample, --rate and --older-than are for published runs.")
         return _verify_folder(Path(what), Asked(url, strict, key or []), as_json)
     if url or strict or key:
         raise UsageError(f"{what} is no folder.", "--url, --strict and --key are for downloaded folders.")
-    report = _scan(what, deep)
-    findings = report.fixity.findings
+    report = _verify_run(what, deep, sample, rate, older_than)
     if as_json:
-        print_json(
-            {
-                "run": report.run,
-                "files": report.fixity.checked,
-                "remote": report.fixity.remote,
-                "findings": _listed(findings),
-            }
-        )
-        return int(bool(findings))
-    looked = f"{number(report.fixity.checked)} files here looked at, {size(report.fixity.hashed_bytes)} hashed"
-    say(f"{report.run}: {looked}; {number(report.fixity.remote)} lie elsewhere and were not.")
-    _print_findings(findings)
-    say("Every file here is as it was published." if not findings else f"{len(findings)} files are not.")
-    return int(bool(findings))
+        print_json(_run_as_dict(what, report))
+    else:
+        _print_run(what, report)
+    return int(bool(report.findings or report.stopped))
 
 
 def scan(
@@ -93,6 +97,66 @@ def scan(
         _print_findings(report.findings)
         say(f"{report.run}: {len(report.findings)} findings.")
     return int(any(f.severity == "error" for f in report.findings))
+
+
+def _verify_run(run: str, deep: bool, sample: str, rate: str, older_than: str) -> FixityReport:
+    # Imported here because a folder is verified without a catalog.
+    from portal.cli.catalogs import open_catalog  # noqa: PLC0415
+    from portal.scan.amounts import parse_age, parse_rate, parse_sample  # noqa: PLC0415
+    from portal.scan.verify import Plan, verify_run  # noqa: PLC0415
+    from portal.settings import Settings  # noqa: PLC0415
+
+    if deep and sample:
+        raise UsageError("--deep reads every byte, --sample some.", "Give one of them.")
+    plan = Plan(
+        hash_local=deep,
+        remote=deep or bool(sample),
+        sample=parse_sample(sample) if sample else None,
+        rate=parse_rate(rate) if rate else None,
+        older_than=parse_age(older_than) if older_than else None,
+    )
+    settings = Settings()
+    with open_catalog(settings, create=False) as engine, progress_bars() as progress:
+        progress.begin("verify", 0)
+        return verify_run(engine, settings, run, plan, lambda _path, done: progress.advance(done))
+
+
+def _run_as_dict(run: str, report: FixityReport) -> dict[str, Any]:
+    return {
+        "run": run,
+        "files": report.checked,
+        "remote": report.remote,
+        "recent": report.recent,
+        "states": dict(report.states),
+        "hashed_bytes": report.hashed_bytes,
+        "unsettled": report.unsettled,
+        "silent_hosts": report.silent_hosts,
+        "findings": _listed(report.findings),
+    }
+
+
+def _print_run(run: str, report: FixityReport) -> None:
+    elsewhere = report.checked - report.local
+    looked = f"{number(report.local)} files here" + (f" and {number(elsewhere)} elsewhere" if elsewhere else "")
+    say(f"{run}: {looked} looked at, {size(report.hashed_bytes)} read and compared.")
+    if report.remote:
+        say(f"Not looked at: {_files(report.remote)} elsewhere; --sample 1% reads a part of each, --deep all.")
+    if report.recent:
+        say(f"Not looked at: {_files(report.recent)} that were not long ago.")
+    for host, count in report.silent_hosts.items():
+        say(f"Not looked at: {_files(count)} of {host}, which did not let its first ones be read.")
+    if report.states["unverified"]:
+        say(f"There, with nothing to compare with: {_files(report.states['unverified'])}; no digest was published.")
+    if report.unsettled:
+        say(f"Written to while being read, and left unchecked: {_files(report.unsettled)}.")
+    _print_findings(report.findings)
+    bad, unread = len(report.wrong), len(report.findings) - len(report.wrong)
+    if unread:
+        say(f"{_files(unread)} could not be read.")
+    if bad:
+        say(f"{_files(bad)} missing or changed.")
+    elif not unread:
+        say("Every file looked at is as it was published." if elsewhere else "Every file here is as it was published.")
 
 
 def _scan(run: str, deep: bool) -> ScanReport:

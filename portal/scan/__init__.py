@@ -12,18 +12,19 @@ from dataclasses import dataclass
 from sqlmodel import Session
 
 from portal.catalog.answers import FoundFinding
-from portal.catalog.record import record_findings, record_location_states
+from portal.catalog.checks import CODES
+from portal.catalog.record import record_findings
 from portal.catalog.release import load_facts
 from portal.catalog.scanned import ScanInput, load_scan_input
 from portal.database import Engine, open_session
 from portal.scan.dtypes import find_dtype_flips
 from portal.scan.duplicates import find_duplicates
-from portal.scan.fixity import FixityReport, check_files
 from portal.scan.gaps import find_gaps
 from portal.scan.order import find_order_faults
 from portal.scan.readable import find_unreadable_chunks
 from portal.scan.series import find_series_outside_run
 from portal.scan.tokens import find_token_disagreements
+from portal.scan.verify import FixityReport, Plan, verify_release
 from portal.settings import Settings
 
 __all__ = ["FixityReport", "FoundFinding", "ScanReport", "scan_release", "scan_run"]
@@ -53,13 +54,12 @@ def scan_run(
     with open_session(engine) as session:
         release_id = load_facts(session, run).head.id
         scanned = load_scan_input(session, release_id)
-    fixity = check_files(scanned, settings, deep, progress)
-    findings = [*_find_all(scanned, settings), *fixity.findings]
+    fixity = verify_release(engine, settings, release_id, Plan(hash_local=deep), progress)
+    findings = _find_all(scanned, settings)
     with open_session(engine) as session:
-        record_findings(session, release_id, findings)
-        record_location_states(session, fixity.states)
+        record_findings(session, release_id, findings, kept=CODES)
         session.commit()
-    return ScanReport(scanned.run, findings, fixity)
+    return ScanReport(scanned.run, [*findings, *fixity.findings], fixity)
 
 
 def _find_all(scanned: ScanInput, settings: Settings) -> list[FoundFinding]:

@@ -1,93 +1,163 @@
-"""Files that are gone or are no longer what was published."""
+"""One look at one file: is it there, and are its bytes what was published.
+
+A file that cannot be read is `unreachable`: only bytes that were read and differ, or a size that differs, make it
+`changed`. What differs elsewhere is read once more before the store is accused: a bit may flip on its way.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import hashlib
+import random
+import re
+from collections.abc import Iterator, Sequence
 
-from portal.catalog.answers import FoundFinding
-from portal.catalog.scanned import ScanInput, ScannedFile
-from portal.errors import FileMissing
+from blake3 import blake3
+
+from portal.catalog.checks import CheckedFile, DueFile
+from portal.errors import FileMissing, IntegrityError, PortalError
+from portal.scan.amounts import Sample
 from portal.settings import Settings
-from portal.storage import StoredFile, open_store
-from portal.storage.hashing import hash_file
+from portal.storage import Meter, StoredFile, open_remote, open_store
+from portal.storage.blocks import KnownBlocks
+from portal.storage.hashing import BLOCK_SIZE, FileDigest
+from portal.storage.pace import Pace
+from portal.storage.ranged import RangedStore
+
+GROUP = 4
+"""Blocks read side by side."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_dice = random.SystemRandom()
 
 
-@dataclass
-class FixityReport:
-    """What became of each file; ``states`` maps location ids to the state a look at the bytes gave them.
-
-    A file that was not hashed and shows no change is not in ``states``: it was not verified again.
-    """
-
-    findings: list[FoundFinding] = field(default_factory=list)
-    states: dict[int, str] = field(default_factory=dict)
-    checked: int = 0
-    hashed_bytes: int = 0
-    remote: int = 0
-    """Files that lie outside this portal and were not looked at."""
-
-
-def check_files(
-    scanned: ScanInput, settings: Settings, deep: bool = False, progress: Callable[[str, int], None] | None = None
-) -> FixityReport:
-    """Compare every local file with what was published: size and time, and with ``deep`` its sha256.
-
-    A file whose size or time differs is hashed even without ``deep``: a touched file with the same
-    bytes is not a finding.
-    """
-    report = FixityReport()
-    by_uri: dict[str, str | None] = {}
-    for file in scanned.files:
-        if not file.uri.startswith("file://"):
-            report.remote += 1
-            continue
-        if file.uri not in by_uri:
-            by_uri[file.uri] = _check(file, scanned, settings, deep, report)
-            if progress:
-                progress(file.path, file.size or 0)
-        if (state := by_uri[file.uri]) is not None:
-            report.states[file.location_id] = state
-    return report
-
-
-def _check(file: ScannedFile, scanned: ScanInput, settings: Settings, deep: bool, report: FixityReport) -> str | None:
-    report.checked += 1
-    store = open_store(file.uri, settings)
+def look(file: DueFile, settings: Settings) -> tuple[CheckedFile | None, StoredFile | None]:
+    """Whether a local file is there with its size: the bad news, or what was found."""
     try:
-        found = store.stat(file.uri)
+        found = open_store(file.uri, settings).stat(file.uri)
     except FileMissing:
-        report.findings.append(
-            _finding("file-missing", f"{file.path} is no longer where it was published from.", file, scanned)
-        )
-        return "missing"
-    if found.size != file.size:
-        message = f"{file.path} has {found.size:,} bytes; {file.size or 0:,} were published."
-        report.findings.append(_finding("file-changed", message, file, scanned, {"size": found.size}))
-        return "changed"
-    if not deep and found.modified_ns == file.modified_ns and file.state == "verified":
-        return None
-    return _check_digest(file, scanned, found, settings, report)
+        return missing(file), None
+    except PortalError as error:
+        return unreachable(file, error), None
+    if file.size is not None and found.size != file.size:
+        return _resized(file, found.size), None
+    return None, found
 
 
-def _check_digest(
-    file: ScannedFile, scanned: ScanInput, found: StoredFile, settings: Settings, report: FixityReport
-) -> str | None:
-    path = open_store(file.uri, settings).local_path(file.uri)
-    if path is None or file.sha256 is None:
+def compare_digest(file: DueFile, digest: FileDigest | PortalError) -> CheckedFile | None:
+    """What the hash of a local file says; None where it was written to meanwhile, so that nothing can be said."""
+    if isinstance(digest, FileMissing):
+        return missing(file)
+    if isinstance(digest, IntegrityError):
         return None
-    digest = hash_file(path)
-    report.hashed_bytes += found.size
+    if isinstance(digest, PortalError):
+        return unreachable(file, digest)
+    if file.size is not None and digest.size != file.size:
+        return _resized(file, digest.size)
+    if file.sha256 is None:
+        return CheckedFile(file, "unverified")
     if digest.sha256 == file.sha256:
-        return "verified"
+        return CheckedFile(file, "verified", digest.size, digest.modified_ns)
     message = f"{file.path} no longer has the sha256 it was published with."
-    report.findings.append(_finding("file-changed", message, file, scanned, {"found_sha256": digest.sha256}))
-    return "changed"
+    return CheckedFile(file, "changed", digest.size, None, message, {"found_sha256": digest.sha256})
 
 
-def _finding(
-    code: str, message: str, file: ScannedFile, scanned: ScanInput, more: dict[str, object] | None = None
-) -> FoundFinding:
-    step = next((c.step for c in scanned.checkpoints if c.checkpoint.id == file.checkpoint_id), None)
-    evidence = {"path": file.path, "uri": file.uri, "size": file.size, "sha256": file.sha256, **(more or {})}
-    return FoundFinding(code, "error", message, step, evidence, file.path)
+class RemoteLook:
+    """Looks at files elsewhere: some blocks of each, or all of it."""
+
+    def __init__(self, settings: Settings, sample: Sample | None, pace: Pace, meter: Meter) -> None:
+        """Without ``sample`` every byte is read."""
+        self._settings = settings
+        self._sample = sample
+        self._pace = pace
+        self._meter = meter
+
+    def check(self, file: DueFile, known: KnownBlocks | None) -> tuple[CheckedFile, FileDigest | None]:
+        """What became of a file, and the digests of its blocks where these were not known and it was read whole."""
+        try:
+            store = open_remote(file.uri, self._settings)
+            found = store.stat(file.uri, self._meter)
+            if file.size is not None and found.size != file.size:
+                return _resized(file, found.size), None
+            if _SHA256.fullmatch(found.etag) and file.sha256 and found.etag != file.sha256:
+                message = f"{file.path}: where it lies, another sha256 is stated than it was published with."
+                return CheckedFile(file, "changed", 0, None, message, {"found_sha256": found.etag}), None
+            if known is not None and known.size == found.size:
+                return self._compare_blocks(store, file, known), None
+            if file.sha256 and (self._sample is None or file.doubted):
+                return self._compare_whole(store, file, found.size)
+        except FileMissing:
+            return missing(file), None
+        except PortalError as error:
+            return unreachable(file, error), None
+        # Nothing was ever hashed here: that it is there, and as long as it should be, is all that can be said.
+        return CheckedFile(file, "unverified"), None
+
+    def _compare_blocks(self, store: RangedStore, file: DueFile, known: KnownBlocks) -> CheckedFile:
+        known.check()
+        total = len(known.digests) // 32
+        whole = self._sample is None or file.doubted
+        wanted = (
+            range(total) if whole or not self._sample else sorted(_dice.sample(range(total), self._sample.count(total)))
+        )
+        compared, wrong = 0, []
+        for index, data in self._read(store, file.uri, known, wanted):
+            if not known.is_sound(index, data):
+                ((_, data),) = self._read(store, file.uri, known, [index])
+            if known.is_sound(index, data):
+                compared += len(data)
+            else:
+                wrong.append(index)
+        if wrong:
+            offset, length = known.bounds(wrong[0])
+            message = f"{file.path}: bytes {offset:,} to {offset + length:,} are not what was published" + (
+                f", and {len(wrong) - 1:,} more blocks." if len(wrong) > 1 else "."
+            )
+            told = {"blocks": wrong[:20], "block_size": known.block_size, "wrong_blocks": len(wrong)}
+            return CheckedFile(file, "changed", compared, None, message, told)
+        if compared == known.size:
+            return CheckedFile(file, "verified", compared)
+        return CheckedFile(file, "verified" if file.state == "verified" else "sampled", compared)
+
+    def _compare_whole(self, store: RangedStore, file: DueFile, size: int) -> tuple[CheckedFile, FileDigest | None]:
+        digest = self._hash(store, file.uri, size)
+        if digest.sha256 != file.sha256:
+            digest = self._hash(store, file.uri, size)
+        if digest.sha256 == file.sha256:
+            return CheckedFile(file, "verified", size), digest
+        message = f"{file.path} does not have the sha256 it was published with."
+        return CheckedFile(file, "changed", size, None, message, {"found_sha256": digest.sha256}), None
+
+    def _hash(self, store: RangedStore, uri: str, size: int) -> FileDigest:
+        sha256, blocks = hashlib.sha256(), bytearray()
+        plan = KnownBlocks("", size, BLOCK_SIZE, b"")
+        for _, data in self._read(store, uri, plan, range(-(-size // BLOCK_SIZE))):
+            sha256.update(data)
+            blocks += blake3(data).digest()
+        return FileDigest(sha256.hexdigest(), size, BLOCK_SIZE, bytes(blocks))
+
+    def _read(
+        self, store: RangedStore, uri: str, known: KnownBlocks, wanted: Sequence[int]
+    ) -> Iterator[tuple[int, bytes]]:
+        for start in range(0, len(wanted), GROUP):
+            group = wanted[start : start + GROUP]
+            self._pace.check()
+            for index, data in zip(
+                group, store.read_ranges(uri, [known.bounds(i) for i in group], self._meter), strict=True
+            ):
+                self._pace.spend(len(data))
+                yield index, data
+
+
+def missing(file: DueFile) -> CheckedFile:
+    """It is not there any more."""
+    return CheckedFile(file, "missing", message=f"{file.path} is no longer where it was published from.")
+
+
+def unreachable(file: DueFile, error: PortalError) -> CheckedFile:
+    """It could not be read, and why."""
+    message = f"{file.path} could not be read, so nothing is known of its bytes: {error.message}"
+    return CheckedFile(file, "unreachable", message=message)
+
+
+def _resized(file: DueFile, size: int) -> CheckedFile:
+    message = f"{file.path} has {size:,} bytes; {file.size or 0:,} were published."
+    return CheckedFile(file, "changed", message=message, evidence={"size_found": size})
