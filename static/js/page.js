@@ -3,10 +3,11 @@ import "./keys.js";
 import "./search.js";
 
 const UNITS = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 3600], ["minute", 60]];
-const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+let relative = null;
 
 export function ago(then, now = Date.now()) {
   const seconds = (then - now) / 1000;
+  relative ??= new Intl.RelativeTimeFormat("en", { numeric: "auto" });
   for (const [unit, size] of UNITS) {
     if (Math.abs(seconds) >= size) return relative.format(Math.trunc(seconds / size), unit);
   }
@@ -55,4 +56,5 @@ document.addEventListener("click", (event) => {
 });
 
 document.addEventListener("htmx:afterSwap", (event) => dress(event.target));
-dress(document);
+// What is to be drawn comes first.
+(window.requestIdleCallback ?? setTimeout)(() => dress(document), { timeout: 1000 });

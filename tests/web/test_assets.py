@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
@@ -14,6 +15,7 @@ from starlette.testclient import TestClient
 
 from portal.errors import NotFound
 from portal.web.assets import FOREVER, load_assets, read_vendored, static_folder
+from portal.web.bundles import SCRIPTS, bundle_script
 from portal.web.render import templates_folder
 
 VENDORED = read_vendored(static_folder())
@@ -95,3 +97,38 @@ def test_nothing_else_is_served(bare: TestClient, path: str) -> None:
     assert bare.get(f"/static/{path}").status_code == 404
     with pytest.raises(NotFound):
         load_assets().find(path)
+
+
+def test_what_pages_ask_for_holds_what_it_imports() -> None:
+    assets = load_assets()
+    asked = {
+        match
+        for page in templates_folder().rglob("*.html")
+        for match in re.findall(r"asset\('js/(\w+)\.js'\)", page.read_text())
+    }
+    assert asked - {"theme"} <= set(SCRIPTS)
+    for name in SCRIPTS:
+        body = assets.find(f"js/{name}.js")[0].bodies["identity"].decode()
+        imported = re.findall(r'^\s*import [^(].*"\./(\w+)\.js"', body, re.MULTILINE)
+        assert set(imported) <= set(SCRIPTS), name
+    sheet = assets.find("css/portal.css")[0].bodies["identity"].decode()
+    assert "@import" not in sheet
+    for file in (static_folder() / "css").glob("*.css"):
+        assert file.name == "portal.css" or file.read_text() in sheet
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('import { none } from "./other.js";\n', "imports none, which other.js does not export"),
+        ('import * as all from "./other.js";\n', "no import or export that bundles know"),
+        ("export default 1;\n", "no import or export that bundles know"),
+        ('import { back } from "./circle.js";\n', "in a circle: start → circle → start"),
+    ],
+)
+def test_what_a_bundle_cannot_hold_is_an_error(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "start.js").write_text(text)
+    (tmp_path / "other.js").write_text("export const some = 1;\n")
+    (tmp_path / "circle.js").write_text('import "./start.js";\nexport const back = 1;\n')
+    with pytest.raises(ValueError, match=told):
+        bundle_script(tmp_path, "start")
