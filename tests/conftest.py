@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from portal.database import create_database_engine, migrate
 from portal.settings import Settings
 from tests.postgres import PostgresServer, start_postgres
-from tests.seaweed import SeaweedServer, start_seaweed
+from tests.seaweed import ACCESS_KEY, SECRET_KEY, SeaweedServer, start_seaweed
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -31,6 +31,12 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     for name in list(os.environ):
         if name.startswith("PORTAL_") and not name.startswith("PORTAL_TEST_"):
             monkeypatch.delenv(name)
+    # Nor do credentials: neither those of this machine, nor those a cloud would hand out.
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
     monkeypatch.chdir(tmp_path)
 
 
@@ -67,6 +73,14 @@ def seaweed() -> Iterator[SeaweedServer]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def s3_server(seaweed: SeaweedServer, monkeypatch: pytest.MonkeyPatch) -> SeaweedServer:
+    """The S3 server, its keys in the usual variables."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    return seaweed
 
 
 @pytest.fixture(scope="session")

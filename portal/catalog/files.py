@@ -51,11 +51,16 @@ class Links:
 
     public_url: str = ""
     hf_endpoint: str = "https://huggingface.co"
+    through: bool = False
+    """Whether the portal hands out the bytes of files elsewhere itself."""
 
     @classmethod
     def of(cls, settings: Settings | None) -> Links:
         """From the settings, or the defaults without them."""
-        return cls() if settings is None else cls(settings.public_url.rstrip("/"), settings.hf_endpoint.rstrip("/"))
+        if settings is None:
+            return cls()
+        through = settings.remote_files == "proxy"
+        return cls(settings.public_url.rstrip("/"), settings.hf_endpoint.rstrip("/"), through)
 
     def file_view(self, row: FileRow) -> FileView:
         """The file as answers show it; folders of this machine stay private."""
@@ -74,10 +79,15 @@ class Links:
         )
 
     def address(self, row: FileRow) -> str | None:
-        """Where to download a file: here when its bytes are here, else its own public address."""
-        if row.local is not None and row.sha256:
+        """Where to download a file: here when its bytes are here or need an address signed for each request, else at
+        its own public address."""
+        if row.sha256 and (row.local is not None or self._leads_on(row)):
             return f"{self.public_url}/files/{row.sha256}/{quote(row.path.rsplit('/', 1)[-1])}"
         return next((url for place in row.places if (url := self.public_address(place.uri))), None)
+
+    def _leads_on(self, row: FileRow) -> bool:
+        nearest = next((p.uri for p in row.places if p.state not in ("missing", "changed")), "")
+        return nearest.startswith("s3://") or (self.through and bool(nearest))
 
     def public_address(self, uri: str) -> str | None:
         """The http(s) address of a location, or None where only the portal's operator can reach it."""
@@ -137,8 +147,9 @@ def _is_local(place: FilePlace) -> bool:
     return place.uri.startswith("file://")
 
 
-def _nearest(place: FilePlace) -> tuple[bool, bool, str]:
-    return place.state == "missing", not _is_local(place), place.uri
+def _nearest(place: FilePlace) -> tuple[bool, bool, bool, str]:
+    # A bucket this portal can sign for is its operator's own; what is public elsewhere is somebody else's.
+    return place.state == "missing", not _is_local(place), not place.uri.startswith("s3://"), place.uri
 
 
 def _hub_address(endpoint: str, rest: str) -> str | None:

@@ -67,7 +67,11 @@ class S3Store(RangedStore):
         asked = {"Bucket": bucket, "Key": key}
         if name:
             asked["ResponseContentDisposition"] = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
-        return str(self._signing.generate_presigned_url("get_object", asked, ExpiresIn=self._place.presign_s))
+        try:
+            return str(self._signing.generate_presigned_url("get_object", asked, ExpiresIn=self._place.presign_s))
+        except self._failures as error:
+            told = self._told(uri, error)
+            raise told if isinstance(told, PortalError) else self._refusal(uri, 403, type(error).__name__) from None
 
     def ask(self, uri: str, question: Callable[[Any], Result]) -> Result:
         """What a boto3 client answers to a question about ``uri``, asked again where that may help; failures in words."""

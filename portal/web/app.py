@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from portal import __version__
 from portal.catalog.signatures import record_portal_key
 from portal.database import Engine, check_schema, create_database_engine, migrate
+from portal.scan.schedule import FixityWatch
 from portal.settings import Settings
 from portal.signing.keys import SigningKey, load_key
 from portal.web import (
@@ -48,6 +50,7 @@ from portal.web.headers import SecurityHeaders
 from portal.web.hub import resolve
 from portal.web.hub import routes as hub
 from portal.web.kept import AnswerShelf, KeepAnswers
+from portal.web.sharing import ShareReading
 
 NOUNS = (steps, pairs, metrics, checkpoints, chunks, runs, lineage, evaluations, configs, findings, search, compare)
 """Modules with an `api` and a `pages` router each; routes are tried in this order, so the busiest come first."""
@@ -68,9 +71,13 @@ def create_app(settings: Settings) -> FastAPI:
     else:
         check_schema(engine)
 
+    watch = FixityWatch(settings, engine)
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        watch.start()
         yield
+        await run_in_threadpool(watch.stop)
         engine.dispose()
 
     app = FastAPI(
@@ -112,6 +119,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(HeadAsGet)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(KeepAnswers, engine=engine, shelf=app.state.answers)
+    app.add_middleware(ShareReading)
     return app
 
 

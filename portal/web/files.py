@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 from collections.abc import Mapping
@@ -11,16 +10,17 @@ from urllib.parse import quote, unquote, urlsplit
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from portal.catalog.files import FileRow, Links, find_file
+from portal.catalog.files import FileRow, find_file
 from portal.database import open_session
 from portal.errors import BadRequest, FileMissing, RangeNotSatisfiable
 from portal.web import problems
-from portal.web.deps import Desk, get_desk
+from portal.web.deps import Desk, get_address, get_desk
+from portal.web.elsewhere import Told, about_content, send_elsewhere
 from portal.web.kept import matches
-from portal.web.sending import ByteRange, SendFile, open_catalogued, parse_range
+from portal.web.sending import ByteRange, SendFile, asked_range, file_headers, open_catalogued
 
 router = APIRouter(tags=["files"])
 
@@ -45,7 +45,8 @@ class _Sent(Response):
 async def read_file(request: Request, sha256: str, name: str) -> Response:
     """Takes `Range` (one range; several are answered whole), `If-Range` and `If-None-Match`; the ETag is the sha256.
 
-    Files that lie elsewhere are answered with a redirect to their own address.
+    Files that lie elsewhere are answered with a redirect to where their bytes are (for S3 an address that is signed
+    for a limited time: ask here again when it has expired). The redirect itself tells ETag and size.
     """
     if not _SHA256.match(sha256):
         raise BadRequest(
@@ -57,9 +58,10 @@ async def read_file(request: Request, sha256: str, name: str) -> Response:
     wanted = request.headers.get("if-none-match")
     if wanted is not None and matches(wanted.encode("latin-1"), etag.encode()):
         return Response(status_code=304, headers={"ETag": etag})
-    if row.local is None:
-        return _elsewhere(row, Links.of(desk.settings))
     try:
+        if row.local is None:
+            told = Told(etag, await get_address(request), about_content(etag, row.size))
+            return await run_in_threadpool(send_elsewhere, request, desk, row, told)
         return await run_in_threadpool(send_local, request, desk, row)
     except RangeNotSatisfiable as error:
         return problems.answer(request, error, {"Content-Range": f"bytes */{row.size}"})
@@ -68,17 +70,6 @@ async def read_file(request: Request, sha256: str, name: str) -> Response:
 def _find(desk: Desk, sha256: str, name: str) -> FileRow:
     with open_session(desk.engine) as session:
         return find_file(session, sha256, name)
-
-
-def _elsewhere(row: FileRow, links: Links) -> Response:
-    if any(p.uri.startswith("file://") for p in row.places):
-        raise FileMissing(
-            f"{row.path} is no longer where it was published.", "Its publisher can restore it or publish again."
-        )
-    address = links.address(row)
-    if address is None:
-        raise FileMissing(f"{row.path} lies where only its publisher can reach it.", "Ask the run's publisher.")
-    return RedirectResponse(address, 307)
 
 
 def send_local(request: Request, desk: Desk, row: FileRow, more: Mapping[str, str] | None = None) -> Response:
@@ -114,27 +105,3 @@ def send_open(request: Request, desk: Desk, path: Path, descriptor: int, headers
     finally:
         if sender is None:
             os.close(descriptor)
-
-
-def asked_range(request: Request, etag: str, size: int) -> ByteRange | None:
-    """The range of `Range`, unless `If-Range` names other content. Raises RangeNotSatisfiable."""
-    condition = request.headers.get("if-range")
-    if condition is not None and condition.strip() != etag:
-        return None
-    return parse_range(request.headers.get("range"), size)
-
-
-def file_headers(name: str, sha256: str | None, vouched: bool = True) -> dict[str, str]:
-    """Headers of bytes with this digest; ``vouched`` when they have not been touched since it was taken."""
-    headers = {
-        "Content-Type": "application/octet-stream",
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
-        "Content-Security-Policy": "default-src 'none'; sandbox",
-        "Accept-Ranges": "bytes",
-        "ETag": f'"{sha256}"',
-        "Cache-Control": "public, max-age=31536000, immutable",
-    }
-    if vouched and sha256:
-        # Not for a file touched since it was hashed: its size still fits, but nobody has looked at its bytes.
-        headers["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:"
-    return headers

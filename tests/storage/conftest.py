@@ -7,17 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.seaweed import ACCESS_KEY, SECRET_KEY, SeaweedServer
 from tests.storage.places import Place, https_place, hub_place, local_place, s3_place
-
-
-@pytest.fixture
-def s3_server(seaweed: SeaweedServer, monkeypatch: pytest.MonkeyPatch) -> SeaweedServer:
-    """The S3 server, its keys in the usual variables."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    return seaweed
 
 
 @pytest.fixture(params=["local", "https", pytest.param("s3", marks=pytest.mark.xdist_group("seaweed")), "hub"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from portal.storage import LocalStore, Store
@@ -21,6 +22,7 @@ from tests.storage.servers import FaultProxy, Files, Hub, quoted, serving
 
 HASTY = Patience(attempts=3, timeout_s=0.5, pause_s=0.01, longest_pause_s=0.05)
 LOOPBACK = Admission("127.0.0.1, ::1")
+LOOPBACK_ONLY = {"private_hosts": "127.0.0.1"}
 
 
 @dataclass
@@ -33,6 +35,8 @@ class Place:
     folder: str
     """URI of the folder."""
     listable: bool = True
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What a portal has to be told to read there."""
 
 
 def wire(patience: Patience = HASTY) -> Wire:
@@ -64,7 +68,7 @@ def https_place(proxied: list[FaultProxy] | None = None) -> Iterator[Place]:
             files.held[f"/folder/{path}"] = data
             return f"{address}/folder/{quoted(path)}"
 
-        yield Place(HttpsStore(wire()), put, f"{address}/folder", listable=False)
+        yield Place(HttpsStore(wire()), put, f"{address}/folder", False, LOOPBACK_ONLY)
 
 
 @contextmanager
@@ -79,7 +83,7 @@ def s3_place(server: SeaweedServer, proxied: list[FaultProxy] | None = None) -> 
             client.put_object(Bucket=BUCKET, Key=f"{prefix}/{path}", Body=data)
             return f"s3://{BUCKET}/{prefix}/{path}"
 
-        yield Place(S3Store(S3Place(address), HASTY), put, f"s3://{BUCKET}/{prefix}")
+        yield Place(S3Store(S3Place(address), HASTY), put, f"s3://{BUCKET}/{prefix}", settings={"s3_endpoint": address})
 
 
 @contextmanager
@@ -94,7 +98,12 @@ def hub_place(proxied: list[FaultProxy] | None = None) -> Iterator[Place]:
             hub.held[f"folder/{path}"] = data
             return f"hf://lab/run@main/folder/{path}"
 
-        yield Place(HubStore(wire(), endpoint), put, "hf://lab/run@main/folder")
+        yield Place(
+            HubStore(wire(), endpoint),
+            put,
+            "hf://lab/run@main/folder",
+            settings=LOOPBACK_ONLY | {"hf_endpoint": endpoint},
+        )
 
 
 def _before(stack: ExitStack, address: str, proxied: list[FaultProxy] | None) -> str:

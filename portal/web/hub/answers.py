@@ -13,16 +13,8 @@ from portal.errors import FileNotCatalogued, PortalError, RevisionNotFound, RunN
 from portal.web.hub.addresses import RepoUnknown
 from portal.web.problems import problem
 
-EXPOSED = (
-    "X-Repo-Commit, X-Linked-Size, X-Linked-Etag, ETag, Link, Accept-Ranges, Content-Range, Content-Length, "
-    "X-Error-Code, X-Error-Message"
-)
-OPEN = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": EXPOSED,
-    "Cross-Origin-Resource-Policy": "cross-origin",
-}
-"""Published runs are public: pages of other sites may read them too."""
+OPEN = {"Cross-Origin-Resource-Policy": "cross-origin"}
+"""Published runs are public: pages of other sites may read them too (see `portal.web.sharing`)."""
 _CODES: dict[type[PortalError], str] = {
     RunNotFound: "RepoNotFound",
     RepoUnknown: "RepoNotFound",

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote, urlsplit
-
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from portal.catalog.commits import COMMIT
-from portal.catalog.files import Links
 from portal.catalog.repositories import Revision, find_revision
 from portal.catalog.repository_files import RepoFile
 from portal.database import open_session
-from portal.errors import FileMissing, FileNotCatalogued, PortalError, RangeNotSatisfiable, Unavailable
+from portal.errors import FileNotCatalogued, PortalError, RangeNotSatisfiable
 from portal.web.deps import Desk, get_address, get_desk
-from portal.web.files import asked_range, file_headers, send_local, send_open
+from portal.web.elsewhere import Told, about_content, send_elsewhere
+from portal.web.files import send_local, send_open
 from portal.web.hub.addresses import Wanted, read_resolve
 from portal.web.hub.answers import OPEN, refused
 from portal.web.hub.objects import etag_of
 from portal.web.hub.step_files import complete
 from portal.web.kept import matches
-from portal.web.sending import open_catalogued
+from portal.web.sending import asked_range, file_headers, open_catalogued
 
 router = APIRouter(include_in_schema=False)
 
@@ -45,7 +43,7 @@ def _answer(request: Request, desk: Desk, address: str, told: dict[str, str]) ->
     wanted = read_resolve(request.scope)
     file = _find(desk, wanted, told)
     etag = f'"{etag_of(file)}"'
-    told |= OPEN | {"ETag": etag, "X-Linked-Etag": etag, "X-Linked-Size": str(file.size or 0)}
+    told |= OPEN | {"ETag": etag, **about_content(etag, file.size or 0)}
     if not COMMIT.match(wanted.revision):
         told["Cache-Control"] = "no-cache"
     asked = request.headers.get("if-none-match")
@@ -55,7 +53,7 @@ def _answer(request: Request, desk: Desk, address: str, told: dict[str, str]) ->
         return _written(request, file, told)
     if file.row is None or file.row.local is not None:
         return _local(request, desk, file, told)
-    return _elsewhere(file, Links.of(desk.settings), address, told)
+    return send_elsewhere(request, desk, file.row, Told(etag, address, told))
 
 
 def _find(desk: Desk, wanted: Wanted, told: dict[str, str]) -> RepoFile:
@@ -90,16 +88,3 @@ def _local(request: Request, desk: Desk, file: RepoFile, told: dict[str, str]) -
     path = desk.settings.data.resolve() / "store" / "step-files" / f"{told['X-Repo-Commit']}.parquet"
     headers = file_headers(file.path.rsplit("/", 1)[-1], file.sha256) | told
     return send_open(request, desk, path, open_catalogued(path, file.size, file.path), headers)
-
-
-def _elsewhere(file: RepoFile, links: Links, address: str, told: dict[str, str]) -> Response:
-    place = links.address(file.row) if file.row is not None else None
-    if place is None or file.row is None or any(p.uri.startswith("file://") for p in file.row.places):
-        raise FileMissing(f"{file.path} is not where this portal could send it from.", "Ask the run's publisher.")
-    if urlsplit(place)[:2] == urlsplit(address)[:2]:
-        # Clients follow a redirect within one host before they have read its headers, and lose them.
-        raise Unavailable(
-            f"{file.path} is catalogued at this portal's own address, where it is not.", "Ask its operator."
-        )
-    location = quote(place, safe="%/:=&?~#+!$,;'@()*[]")
-    return Response(status_code=302, headers={**told, "Location": location, "Accept-Ranges": "bytes"})
