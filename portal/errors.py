@@ -17,6 +17,7 @@
     ├── DataFault           422   stored bytes are not what the manifest says (bad line, id out of vocabulary, ...)
     ├── OrderUnknown        409   the rows of a step cannot be named, and why
     ├── IntegrityError      409   bytes do not match their digest
+    ├── MissingBlobs        409   files of a release that were not sent yet
     ├── OffsetMismatch      409   an upload goes on elsewhere; carries ``received``
     ├── UploadBusy          409   another request writes to the same upload
     ├── TooLarge            413   a line, a file or a ratio beyond a limit
@@ -173,6 +174,45 @@ class NameTaken(Conflict):
     """Another worker of this name is alive."""
 
     code = "worker-name-taken"
+
+
+class VersionTaken(Conflict):
+    """Somebody else published a version of this run in between; ``version`` is the one that won."""
+
+    code = "version-taken"
+
+    def __init__(self, run: str, version: int, after: int) -> None:
+        was = f"version {after}" if after else "no version"
+        super().__init__(
+            f"Version {version} of {run} was published meanwhile; this release was to follow {was}. Nothing was published.",
+            f"Look at version {version}; if yours is to follow it, publish again.",
+            run=run,
+            version=version,
+            after=after,
+        )
+        self.version = version
+
+
+class IdempotencyKeyReused(PortalError):
+    """The same Idempotency-Key came with another request before."""
+
+    status = 422
+    code = "idempotency-key-reused"
+
+
+class MissingBlobs(PortalError):
+    """Files of a release that are not here yet; all of them are in ``missing``."""
+
+    status = 409
+    code = "missing-blobs"
+
+    def __init__(self, run: str, missing: list[dict[str, Any]]) -> None:
+        super().__init__(
+            f"{len(missing):,} files of {run} are not here yet; nothing was published.",
+            "Send each to PUT /api/v1/blobs/{sha256}, then publish again.",
+            missing=missing,
+        )
+        self.missing = missing
 
 
 class RangeNotSatisfiable(PortalError):

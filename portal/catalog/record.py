@@ -33,7 +33,7 @@ from portal.catalog.rows import (
     storable,
 )
 from portal.database import Engine, open_session
-from portal.errors import Unavailable
+from portal.errors import Unavailable, VersionTaken
 from portal.manifest import stages_of
 from portal.models import (
     BlockDigests,
@@ -71,6 +71,7 @@ def recording(engine: Engine) -> Iterator[Session]:
     """
     try:
         with open_session(engine) as session:
+            session.info["writing"] = True
             yield session
             session.commit()
     except (IntegrityError, OperationalError) as error:
@@ -93,15 +94,18 @@ def lock_run(session: Session, run: str) -> tuple[int, int]:
     return run_id or 0, version
 
 
-def record_release(session: Session, record: ReleaseRecord) -> tuple[int, int] | None:
+def record_release(session: Session, record: ReleaseRecord, after: int | None = None) -> tuple[int, int] | None:
     """Record a new version of a run and make it the current one: (release id, version).
 
-    None when the current version already has this fingerprint: nothing changed.
+    None when the current version already has this fingerprint: nothing changed. Raises VersionTaken where it
+    was to follow version ``after`` (0: none) and another one is current.
     """
     run_id, current = lock_run(session, record.run)
     fingerprint = select(Release.fingerprint).where(Release.run_id == run_id, Release.version == current)
     if session.exec(fingerprint).first() == record.fingerprint:
         return None
+    if after is not None and after != current:
+        raise VersionTaken(record.run, current, after)
     newest = session.exec(select(func.max(Release.version)).where(Release.run_id == run_id)).one() or 0
     version = int(newest) + 1
     _mark_replaced(session, run_id, current, record)

@@ -58,6 +58,8 @@ class ReleaseRecord:
     evaluations: Sequence[EvaluationRow] = ()
     digests: Sequence[FileDigest] = field(default=())
     """Of files hashed now; those of unchanged files are in the catalog already."""
+    by: str | None = None
+    """Who publishes, by the name of their token; None: the operator, on the portal's own machine."""
 
     @property
     def run(self) -> str:

@@ -28,6 +28,7 @@ def release_row(record: ReleaseRecord, run_id: int, version: int) -> dict[str, A
         "fingerprint": record.fingerprint,
         "root": record.root,
         "published_at": datetime.now(UTC),
+        "published_by": record.by,
         "kind": m.kind,
         "title": m.title,
         "description": m.description,

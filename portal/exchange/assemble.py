@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import orjson
 
@@ -18,8 +17,7 @@ from portal.exchange.ingest import Numbers
 from portal.manifest import ChunkEntry, Manifest, OrderEntry, StageEntry, orders_of, stages_of
 from portal.metrics.series import StoredSeries
 from portal.settings import Settings
-from portal.storage import LocalStore
-from portal.storage.local import uri_of
+from portal.storage import open_store
 from portal.tokens.orders import SpanOfChunk, chunk_spans
 from portal.tokens.readers import ReadableFile, is_indexed, open_reader
 
@@ -37,15 +35,14 @@ def assemble_release(
     Chunks without declared rows are counted here, and indexes that are still missing are built, so that
     neither happens inside the transaction.
     """
-    indexes = settings.data / "store" / "indexes"
-    chunks = [_chunk(entry, [digested.recorded(f) for f in files], manifest, indexes) for entry, files in found.chunks]
+    chunks = [_chunk(entry, [digested.recorded(f) for f in files], manifest, settings) for entry, files in found.chunks]
     rows = {entry.name: entry.rows for entry, _ in chunks}
     stages = stages_of(manifest)
     return ReleaseRecord(
         manifest=manifest,
         manifest_json=canonical_manifest(manifest),
         fingerprint=fingerprint_of(manifest, found, digested),
-        root=uri_of(found.root),
+        root=found.root,
         checkpoints=[(entry, [digested.recorded(f) for f in files]) for entry, files in found.checkpoints],
         chunks=chunks,
         files=[digested.recorded(f) for f in found.loose],
@@ -67,15 +64,16 @@ def canonical_manifest(manifest: Manifest) -> str:
 def fingerprint_of(manifest: Manifest, found: Discovery, digested: Digested) -> str:
     """sha256 over the manifest and over place, size and digest of every file."""
     lines = sorted({f"{f.path}\0{f.uri}\0{f.size}\0{digested.sha256.get(f.uri) or f.sha256}" for f in found.files})
-    return hashlib.sha256("\n".join([canonical_manifest(manifest), uri_of(found.root), *lines]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([canonical_manifest(manifest), found.root, *lines]).encode()).hexdigest()
 
 
 def _chunk(
-    entry: ChunkEntry, files: list[RecordedFile], manifest: Manifest, indexes: Path
+    entry: ChunkEntry, files: list[RecordedFile], manifest: Manifest, settings: Settings
 ) -> tuple[ChunkEntry, list[RecordedFile]]:
-    if not files or not all(f.uri.startswith("file://") for f in files):
+    if not files or not all(f.state == "verified" for f in files):
         return entry, files
-    readable = [ReadableFile(f.path, f.uri, f.size, f.sha256, LocalStore()) for f in files]
+    indexes = settings.data / "store" / "indexes"
+    readable = [ReadableFile(f.path, f.uri, f.size, f.sha256, open_store(f.uri, settings)) for f in files]
     if entry.rows is not None and (entry.format != "jsonl" or all(is_indexed(f, indexes) for f in readable)):
         return entry, files
     try:

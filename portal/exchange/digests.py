@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from portal.errors import Fault, PortalError, TooLarge
 from portal.exchange.discover import Discovery
 from portal.exchange.journal import Journal
 from portal.exchange.places import FoundFile
+from portal.storage import LocalStore, Store
 from portal.storage.hashing import FileDigest, HashJob, hash_files
 from portal.tokens.readers.lines import OffsetBuilder, index_path, save_index
 
@@ -30,7 +31,7 @@ class PublishProgress(Protocol):
 
 @dataclass
 class Digested:
-    """sha256 of every local file by URI, and what it took."""
+    """sha256 of every file whose bytes were read here (local, or uploaded) by URI, and what it took."""
 
     sha256: dict[str, str] = field(default_factory=dict)
     modified_ns: dict[str, int | None] = field(default_factory=dict)
@@ -42,7 +43,7 @@ class Digested:
 
     def recorded(self, file: FoundFile) -> RecordedFile:
         """The file as the catalog keeps it."""
-        if not file.is_local:
+        if file.uri not in self.sha256:
             return RecordedFile(file.path, file.uri, file.role, file.size, file.sha256, None, "unverified")
         return RecordedFile(
             file.path, file.uri, file.role, file.size, self.sha256[file.uri], self.modified_ns[file.uri], "verified"
@@ -123,6 +124,8 @@ class HashingSettings:
     workers: int
     indexes: Path
     progress: PublishProgress | None = None
+    open: Callable[[str], Store] = lambda _uri: LocalStore()
+    """The store of a file by its URI."""
 
 
 def compare_digests(found: Discovery, digested: Digested) -> list[Fault]:

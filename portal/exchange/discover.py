@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from typing import Protocol
 
 from portal.errors import Fault
-from portal.exchange.places import FoundFile, Places, is_remote
+from portal.exchange.places import FoundFile, is_remote
 from portal.exchange.roles import role_of
 from portal.manifest import CheckpointEntry, ChunkEntry, FileEntry, Manifest, checkpoints_of, chunks_of, orders_of
 from portal.manifest.schema import Config, EvaluationFile, MetricFile
-from portal.storage.local import uri_of
+
+
+class FilesOfRelease(Protocol):
+    """Where the files of one release are looked up: a folder of this machine, or what was uploaded."""
+
+    faults: list[Fault]
+    """What was wrong so far."""
+
+    @property
+    def origin(self) -> str:
+        """The URI of the whole release."""
+
+    def find(self, entry: FileEntry, role: str, where: str, location: str | None = None) -> FoundFile | None:
+        """One declared file; relative paths lie below ``location`` where there is one, else below the manifest."""
+
+    def list_folder(self, location: str, where: str) -> list[FoundFile]:
+        """Every file below a folder of the release."""
+
+    def glob(self, entry: FileEntry, role: str, where: str) -> list[FoundFile]:
+        """The files a pattern names, by path."""
+
+    def located(self, location: str) -> str | None:
+        """The URI of a folder of the release, None where it has none."""
 
 
 @dataclass
 class Discovery:
     """The files of a release by what they belong to."""
 
-    root: Path
+    root: str
+    """URI below which relative paths lie."""
     checkpoints: list[tuple[CheckpointEntry, list[FoundFile]]] = field(default_factory=list)
     chunks: list[tuple[ChunkEntry, list[FoundFile]]] = field(default_factory=list)
     metrics: list[tuple[MetricFile, list[FoundFile]]] = field(default_factory=list)
@@ -44,10 +67,9 @@ class Discovery:
         return [f for _, files in (*self.checkpoints, *self.chunks) for f in files] + self.loose
 
 
-def discover(manifest: Manifest, root: Path) -> Discovery:
-    """Look up the files of ``manifest`` below ``root``; what is missing or leads out of it is in ``faults``."""
-    places = Places(root)
-    found = Discovery(root, faults=places.faults)
+def discover(manifest: Manifest, places: FilesOfRelease) -> Discovery:
+    """Look up the files of ``manifest``; what is missing or leads out of its folder is in ``faults``."""
+    found = Discovery(places.origin, faults=places.faults)
     for checkpoint in checkpoints_of(manifest):
         found.checkpoints.append(_checkpoint(checkpoint, places))
     for chunk in chunks_of(manifest):
@@ -69,7 +91,7 @@ def discover(manifest: Manifest, root: Path) -> Discovery:
     return found
 
 
-def _checkpoint(entry: CheckpointEntry, places: Places) -> tuple[CheckpointEntry, list[FoundFile]]:
+def _checkpoint(entry: CheckpointEntry, places: FilesOfRelease) -> tuple[CheckpointEntry, list[FoundFile]]:
     where = _where(entry.where, f"step {entry.step}" if entry.step is not None else ", ".join(entry.labels))
     if entry.missing:
         return _located(entry, places), []
@@ -81,14 +103,14 @@ def _checkpoint(entry: CheckpointEntry, places: Places) -> tuple[CheckpointEntry
     return _located(entry, places), places.list_folder(entry.location, where)
 
 
-def _located(entry: CheckpointEntry, places: Places) -> CheckpointEntry:
+def _located(entry: CheckpointEntry, places: FilesOfRelease) -> CheckpointEntry:
     """The checkpoint with its location as a URI."""
     if entry.location is None or is_remote(entry.location):
         return entry
-    return replace(entry, location=uri_of(places.root / entry.location))
+    return replace(entry, location=places.located(entry.location))
 
 
-def _others(manifest: Manifest, places: Places) -> list[FoundFile]:
+def _others(manifest: Manifest, places: FilesOfRelease) -> list[FoundFile]:
     found = []
     if manifest.tokenizer:
         found.append(places.find(FileEntry(manifest.tokenizer), "tokenizer", "tokenizer"))

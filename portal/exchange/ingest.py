@@ -110,7 +110,7 @@ def _read_evaluations(file: FoundFile, spec: Any, numbers: Numbers) -> None:
 
 
 def _is_here(file: FoundFile, numbers: Numbers) -> bool:
-    if file.is_local:
+    if file.local is not None:
         return True
     numbers.findings.append(
         FoundFinding(

@@ -8,7 +8,6 @@ from contextlib import suppress
 from portal.errors import PortalError
 from portal.exchange.digests import Digested, HashingSettings
 from portal.exchange.discover import Discovery
-from portal.storage import LocalStore
 from portal.storage.hashing import usable_cores
 from portal.tokens.readers import ReadableFile, index_lines, is_indexed
 
@@ -37,11 +36,14 @@ def index_chunks(found: Discovery, digested: Digested, to: HashingSettings) -> N
 
 
 def _not_indexed(found: Discovery, digested: Digested, to: HashingSettings) -> list[ReadableFile]:
-    """Local line files whose index is missing, the largest first, each content once."""
+    """Line files that are here whose index is missing, the largest first, each content once."""
     recorded = [
-        digested.recorded(f) for chunk, files in found.chunks if chunk.format == "jsonl" for f in files if f.is_local
+        digested.recorded(f)
+        for chunk, files in found.chunks
+        if chunk.format == "jsonl"
+        for f in files
+        if f.uri in digested.sha256
     ]
-    store = LocalStore()
-    files = {f.sha256: ReadableFile(f.path, f.uri, f.size, f.sha256, store) for f in recorded}
+    files = {f.sha256: ReadableFile(f.path, f.uri, f.size, f.sha256, to.open(f.uri)) for f in recorded}
     waiting = [file for file in files.values() if not is_indexed(file, to.indexes)]
     return sorted(waiting, key=lambda file: file.size or 0, reverse=True)

@@ -28,6 +28,8 @@ class FoundFile:
     modified_ns: int | None = None
     sha256: str | None = None
     """As declared."""
+    copy: Path | None = None
+    """Where its bytes can be read under its own name, of a file that lies in a store under another one."""
 
     @property
     def is_local(self) -> bool:
@@ -37,7 +39,7 @@ class FoundFile:
     @property
     def local(self) -> Path | None:
         """Its path on this machine, None where it is remote."""
-        return path_of(self.uri) if self.is_local else None
+        return self.copy or (path_of(self.uri) if self.is_local else None)
 
 
 def is_remote(place: str) -> bool:
@@ -124,6 +126,15 @@ class Places:
                 Fault(where, f"no file matches {pattern}", "Put the files there, or correct the pattern.")
             )
         return [found for path in paths if (found := self.find(FileEntry(path), role, where))]
+
+    def located(self, location: str) -> str | None:
+        """The URI of a folder of the release."""
+        return uri_of(self.root / location)
+
+    @property
+    def origin(self) -> str:
+        """The URI of the whole release."""
+        return uri_of(self.root)
 
     def fault(self, where: str, error: PortalError) -> None:
         """Keep an error as a fault of the manifest's line; folders of this machine are shown as in the manifest."""

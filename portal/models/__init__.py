@@ -13,6 +13,7 @@ from portal.models.duties import Duty
 from portal.models.files import BlockDigests, File, FileLocation
 from portal.models.jobs import Job, JobAttempt, JobEvent, JobLog, JobMetric, JobOutput, JobOwner, Worker
 from portal.models.record import Config, Evaluation, Event, Finding, MetricSeries
+from portal.models.replies import KeptReply
 from portal.models.runs import Release, Run, Stage
 from portal.models.signatures import PortalKey, ReleaseSignature
 
@@ -38,6 +39,7 @@ __all__ = [
     "JobMetric",
     "JobOutput",
     "JobOwner",
+    "KeptReply",
     "MetricSeries",
     "PortalKey",
     "Release",

@@ -43,6 +43,8 @@ class Release(SQLModel, table=True):
     root: str = text_column()
     """URI below which relative paths lie."""
     published_at: datetime = moment()
+    published_by: str | None = text_column(nullable=True)
+    """The name of the token it came with; None: published on the portal's own machine."""
     kind: str = text_column()
     title: str = text_column()
     description: str = text_column()

@@ -15,7 +15,7 @@ from portal.catalog.published import find_published
 from portal.catalog.runs import get_run
 from portal.database import open_session
 from portal.errors import DataFault, ManifestRefused, RunNotFound
-from portal.exchange import publish as publishing
+from portal.exchange import publication as publishing
 from portal.exchange.publish import publish
 from portal.models import (
     BlockDigests,

@@ -13,7 +13,7 @@ from sqlmodel import select
 from portal.catalog.published import Published, find_published
 from portal.database import open_session
 from portal.errors import ManifestRefused
-from portal.exchange import publish as publishing
+from portal.exchange import publication as publishing
 from portal.exchange.publish import publish
 from portal.metrics.series import open_series
 from portal.models import MetricSeries
