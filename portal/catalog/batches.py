@@ -18,12 +18,13 @@ from sqlmodel import Session, col
 
 from portal.catalog.answers import OrderView, TokenBatch, TokenRow
 from portal.catalog.facts import OrderFact, ReleaseFacts
-from portal.catalog.files import FileRow, load_files
+from portal.catalog.files import FileRow, load_files, place_in_reach
 from portal.catalog.opened import Lent, Opened
-from portal.catalog.reach import indexes_of, look, place_in_reach, readable_file, refuse_out_of_reach
+from portal.catalog.reach import indexes_of, is_far, look, readable_file, refuse_out_of_reach
 from portal.catalog.release import load_facts
 from portal.catalog.shelves import engine_of
 from portal.catalog.steps import order_at
+from portal.database import let_go
 from portal.errors import BadRequest, OrderUnknown, PortalError, Unavailable
 from portal.manifest.expand import ChunkEntry, FileEntry
 from portal.models import File
@@ -138,7 +139,10 @@ def read_chunk(
     """
     files = _data_files(session, facts, [name])[name]
     refuse_out_of_reach(name, facts.chunks[name].row.format, files, settings)
-    with _reader(session, settings, facts, name, files, Meter()) as reader:
+    ready = _readable(session, settings, files)
+    if is_far(ready):
+        let_go(session)
+    with _reader(session, settings, facts, name, ready, Meter()) as reader:
         rows = reader.read(choose(reader.rows))
         return reader.rows, _with_source(rows, facts.chunks[name].row.sources)
 
@@ -173,7 +177,10 @@ def _open_order(
             f"The order of step {order.first_step} lies in {order.entry.file.path}, which is not on this machine.",
             "Publish a local copy of the index file.",
         )
-    read = open_order_file(order.entry, readable_file(session, settings, row), cost.meter)
+    file = readable_file(session, settings, row)
+    if is_far([file]):
+        let_go(session)
+    read = open_order_file(order.entry, file, cost.meter)
     return read, getattr(read, "entries", None)
 
 
@@ -187,9 +194,13 @@ def _read(
     for name, files in data_files.items():
         refuse_out_of_reach(name, facts.chunks[name].row.format, files, settings)
     found: dict[int, Row | RowFault] = {}
-    for name, files in data_files.items():
+    readable = {name: _readable(session, settings, files) for name, files in data_files.items()}
+    if is_far([file for files in readable.values() for file in files]):
+        # Nobody else is to wait for the database while this one waits for the network.
+        let_go(session)
+    for name, ready in readable.items():
         places = by_chunk[name]
-        with _reader(session, settings, facts, name, files, cost.meter) as reader:
+        with _reader(session, settings, facts, name, ready, cost.meter) as reader:
             before = replace(reader.tally, meter=replace(reader.tally.meter))
             rows = reader.read([refs[k].row for k in places])
             cost.add_since(before, reader.tally)
@@ -218,10 +229,18 @@ def _with_source(rows: list[Row | RowFault], sources: Mapping[str, Any]) -> list
     return [row._replace(source=only) if isinstance(row, Row) and row.source is None else row for row in rows]
 
 
+def _readable(session: Session, settings: Settings, files: Sequence[FileRow]) -> list[ReadableFile]:
+    return [readable_file(session, settings, row) for row in files]
+
+
 def _reader(
-    session: Session, settings: Settings, facts: ReleaseFacts, name: str, files: list[FileRow], meter: Meter
+    session: Session,
+    settings: Settings,
+    facts: ReleaseFacts,
+    name: str,
+    readable: list[ReadableFile],
+    meter: Meter,
 ) -> AbstractContextManager[RowReader]:
-    readable = [readable_file(session, settings, row) for row in files]
     key = (facts.head.id, name, tuple(look(f, meter) for f in readable))
     return _desktop(session).readers.lend(key, partial(_open_reader, settings, facts, name, readable, meter))
 
@@ -265,14 +284,17 @@ def _open_reader(
 def decoder_of(session: Session, settings: Settings, facts: ReleaseFacts) -> Decoder | None:
     """The run's own tokenizer; None when it is absent or unusable, because ids are an answer too."""
     row = facts.tokenizer
-    if row is None or place_in_reach(row) is None or not row.size or row.size > MAX_TOKENIZER_BYTES:
+    if row is None or place_in_reach(row) is None:
         return None
-    size = row.size
     try:
         file = readable_file(session, settings, row)
-        return _desktop(session).decoders.get(
-            look(file, Meter()), lambda: open_decoder(file.store.read_range(file.uri, 0, size))
-        )
+        if is_far([file]):
+            let_go(session)
+        seen = look(file, Meter())
+        size = row.size or seen[1]
+        if not 0 < size <= MAX_TOKENIZER_BYTES:
+            return None
+        return _desktop(session).decoders.get(seen, lambda: open_decoder(file.store.read_range(file.uri, 0, size)))
     except PortalError:
         return None
 

@@ -22,6 +22,7 @@ from portal.catalog.batches import decoder_of, read_chunk, token_rows
 from portal.catalog.facts import ChunkFact, ReleaseFacts
 from portal.catalog.files import Links, load_files
 from portal.catalog.paging import slice_page
+from portal.catalog.reach import why_unreadable
 from portal.catalog.release import load_facts
 from portal.errors import BadRequest, ChunkNotFound, PortalError
 from portal.models import File
@@ -46,6 +47,7 @@ def get_chunk(session: Session, run: str, chunk: str, settings: Settings | None 
     found = find_chunk(facts, chunk)
     links = Links.of(settings)
     names = list(facts.chunks)
+    unread = why_unreadable(facts, settings, chunk)
     return ChunkView(
         run=facts.run,
         chunk=found.row,
@@ -59,7 +61,9 @@ def get_chunk(session: Session, run: str, chunk: str, settings: Settings | None 
         next=names[found.row.position + 1] if found.row.position + 1 < len(names) else None,
         checkpoints=_checkpoints(facts, found),
         step_rows=_step_rows(facts, chunk),
-        readable=chunk in facts.at_hand,
+        readable=not unread,
+        reason=unread,
+        elsewhere=chunk not in facts.at_hand,
         tokenizer=facts.tokenizer.path if facts.tokenizer else None,
     )
 

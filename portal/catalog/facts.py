@@ -225,6 +225,8 @@ class ReleaseFacts:
     """Files that belong to no checkpoint and no chunk, by path."""
     at_hand: frozenset[str]
     """Chunks whose files all lie on this machine."""
+    elsewhere: dict[str, tuple[FileRow, ...]] = field(default_factory=dict)
+    """Files of the other chunks that a store could read, by chunk."""
     chunk_rows: dict[str, int | None] = field(default_factory=dict)
     steps: list[int] = field(default_factory=list)
     """Steps of the checkpoints that have one, in the order of `checkpoints`."""

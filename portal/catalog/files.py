@@ -12,6 +12,7 @@ from portal.catalog.answers import FileView
 from portal.errors import FileNotCatalogued
 from portal.models import File, FileLocation
 from portal.settings import Settings
+from portal.storage import REMOTE_SCHEMES
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,18 @@ class FileRow:
     def local(self) -> FilePlace | None:
         """The place on this machine that still holds it."""
         return next((p for p in self.places if _is_local(p) and p.state != "missing"), None)
+
+
+def place_in_reach(row: FileRow) -> FilePlace | None:
+    """The nearest place its bytes can be read from: on this machine, else elsewhere by range."""
+    return row.local or next(
+        (
+            p
+            for p in row.places
+            if p.uri.partition("://")[0] in REMOTE_SCHEMES and p.state not in ("missing", "changed")
+        ),
+        None,
+    )
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from portal.catalog.answers import TokenRow
 from portal.catalog.answers.moments import CheckpointMark, Moment, MomentRow, MomentTokens
 from portal.catalog.batches import BatchRows, decoder_of, rows_of, token_row
 from portal.catalog.facts import CheckpointFact, ReleaseFacts
-from portal.catalog.files import FileRow, find_file, load_files
+from portal.catalog.files import FileRow, find_file, load_files, place_in_reach
 from portal.catalog.release import load_facts
 from portal.catalog.steps import step_view
 from portal.errors import BadRequest, DataFault, FileMissing, FileNotCatalogued, IntegrityError, NotFound, Unavailable
@@ -198,11 +198,14 @@ def _found_by_hash(session: Session, facts: ReleaseFacts, chunks: list[str]) -> 
     found: dict[str, list[FileRow]] = {name: [] for name in chunks}
     for file in load_files(session, facts.head.id, col(File.chunk_id).in_(list(ids))):
         found[ids[file.chunk_id or 0]].append(_as_published(session, file))
-    lost = {name for name, files in found.items() if any(f.local is None for f in files)}
+    lost = {name for name, files in found.items() if any(place_in_reach(f) is None for f in files)}
     return replace(
         facts,
         data_files=found,
-        at_hand=(facts.at_hand | set(chunks)) - lost,
+        at_hand=(facts.at_hand | set(chunks))
+        - lost
+        - {n for n, files in found.items() if any(not f.local for f in files)},
+        elsewhere={n: tuple(files) for n, files in found.items() if n not in lost},
         loose_files={path: _as_published(session, f) for path, f in facts.loose_files.items()},
         tokenizer=_as_published(session, facts.tokenizer) if facts.tokenizer else None,
     )

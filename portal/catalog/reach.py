@@ -9,30 +9,19 @@ from urllib.parse import unquote, urlsplit
 
 from sqlmodel import Session
 
-from portal.catalog.files import FilePlace, FileRow
+from portal.catalog.facts import ReleaseFacts
+from portal.catalog.files import FileRow, place_in_reach
 from portal.catalog.opened import Opened
-from portal.errors import IntegrityError, Unavailable
+from portal.errors import IntegrityError, PortalError, Unavailable
 from portal.models import BlockDigests
 from portal.settings import Settings
-from portal.storage import REMOTE_SCHEMES, LocalStore, Meter, Store, open_remote
+from portal.storage import LocalStore, Meter, Store, open_remote, refuse_store
 from portal.storage.hashing import BLOCK_ALGORITHM
 from portal.tokens.readers import ReadableFile, is_indexed
 
 KEPT_DIGESTS = 256
 
 _digests = Opened(KEPT_DIGESTS)
-
-
-def place_in_reach(row: FileRow) -> FilePlace | None:
-    """The nearest place its bytes can be read from: on this machine, else elsewhere by range."""
-    return row.local or next(
-        (
-            p
-            for p in row.places
-            if p.uri.partition("://")[0] in REMOTE_SCHEMES and p.state not in ("missing", "changed")
-        ),
-        None,
-    )
 
 
 def indexes_of(settings: Settings) -> Path:
@@ -42,20 +31,51 @@ def indexes_of(settings: Settings) -> Path:
 
 def refuse_out_of_reach(chunk: str, format: str | None, files: Sequence[FileRow], settings: Settings) -> None:
     """Unavailable where the rows of a chunk cannot be read from anywhere; nothing is asked for on the network."""
+    error = _out_of_reach(chunk, format, files, settings)
+    if error is not None:
+        raise error
+
+
+def why_unreadable(facts: ReleaseFacts, settings: Settings | None, chunk: str) -> str:
+    """Why the rows of a chunk cannot be read, in a sentence; empty where they can, from here or from elsewhere.
+
+    Without ``settings`` no index of lines is known, and every store counts as open.
+    """
+    if chunk in facts.at_hand:
+        return ""
+    error = _out_of_reach(chunk, facts.chunks[chunk].row.format, facts.elsewhere.get(chunk, ()), settings)
+    return error.message if error else ""
+
+
+def _out_of_reach(
+    chunk: str, format: str | None, files: Sequence[FileRow], settings: Settings | None
+) -> PortalError | None:
     if not files or any(place_in_reach(file) is None for file in files):
-        raise Unavailable(
+        return Unavailable(
             f"The bytes of chunk {chunk} are not on this machine; the portal knows where they are but holds no copy.",
             "Download the chunk from its own address (see its page), or publish a local copy.",
             chunk=chunk,
         )
     far = [file for file in files if file.local is None]
-    if format == "jsonl" and not all(is_indexed(readable_here(file), indexes_of(settings)) for file in far):
-        raise Unavailable(
+    if format == "jsonl" and not all(settings and is_indexed(readable_here(f), indexes_of(settings)) for f in far):
+        return Unavailable(
             f"The bytes of chunk {chunk} are not on this machine, and where its lines begin is not known: every row "
             "asked for would cost reading the whole file from where it lies.",
             "Publish a local copy once (with its sha256 in the manifest): its lines are indexed then.",
             chunk=chunk,
         )
+    for place in filter(None, map(place_in_reach, far if settings else [])):
+        try:
+            refuse_store(place.uri, settings)  # type: ignore[arg-type]
+        except PortalError as error:
+            error.extra["chunk"] = chunk
+            return error
+    return None
+
+
+def is_far(files: Sequence[ReadableFile]) -> bool:
+    """Whether reading any of these files asks another server."""
+    return any(not file.uri.startswith("file://") for file in files)
 
 
 def readable_here(row: FileRow) -> ReadableFile:

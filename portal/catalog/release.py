@@ -24,7 +24,7 @@ from portal.catalog.facts import (
     SpanFact,
     Spans,
 )
-from portal.catalog.files import FileRow, load_files
+from portal.catalog.files import FileRow, load_files, place_in_reach
 from portal.catalog.paging import check_text
 from portal.catalog.revisions import clock_of, read_stamp
 from portal.catalog.shelves import engine_of, shelf_of
@@ -79,6 +79,7 @@ def _read(session: Session, run: str, version: int | None) -> ReleaseFacts:
         by_chunk[span.chunk].append(span.view)
     checkpoints = _checkpoints(session, head.id, Counter(f.step for f in findings if f.state == "open"))
     files = {f.id: f for f in _loose_files(session, head.id)}
+    at_hand = _at_hand(session, head.id, {c.id: c.name for c in chunks})
     events = [_event(e) for e in _rows(session, Event, head.id, Event.step)]
     return _assemble(
         ReleaseFacts(
@@ -95,7 +96,8 @@ def _read(session: Session, run: str, version: int | None) -> ReleaseFacts:
             findings=findings,
             tokenizer=_tokenizer(list(files.values())),
             loose_files={f.path: f for f in files.values()},
-            at_hand=_at_hand(session, head.id, {c.id: c.name for c in chunks}),
+            at_hand=at_hand,
+            elsewhere=_elsewhere(session, head.id, {c.id: c.name for c in chunks if c.name not in at_hand}),
         )
     )
 
@@ -248,6 +250,17 @@ def _at_hand(session: Session, release_id: int, names: dict[int | None, str]) ->
         .group_by(col(File.chunk_id))
     )
     return frozenset(names[chunk] for chunk, files, local in session.execute(statement) if files == local)
+
+
+def _elsewhere(session: Session, release_id: int, names: dict[int | None, str]) -> dict[str, tuple[FileRow, ...]]:
+    """Of the chunks in ``names``, those all of whose files some store could read."""
+    if not names:
+        return {}
+    found: dict[str, list[FileRow]] = defaultdict(list)
+    for row in load_files(session, release_id, col(File.chunk_id).is_not(None)):
+        if row.chunk_id in names:
+            found[names[row.chunk_id]].append(row)
+    return {name: tuple(rows) for name, rows in found.items() if all(place_in_reach(row) for row in rows)}
 
 
 def _tokenizer(files: list[FileRow]) -> FileRow | None:

@@ -24,6 +24,7 @@ from portal.catalog.repository_cards import model_card
 from portal.catalog.repository_files import RepoFile, canonical, checkpoint_files, in_order, made_file, named_again
 from portal.errors import NotFound, PortalError, RevisionNotFound, RunNotFound
 from portal.models import File
+from portal.settings import Settings
 
 MODELS, DATASETS = "models", "datasets"
 KEPT_VERSIONS = 20
@@ -71,13 +72,16 @@ class Refs:
     tags: list[Ref]
 
 
-def find_revision(session: Session, kind: str, run: str, name: str) -> Revision:
-    """The revision of a branch, label or commit. RunNotFound, RevisionNotFound with what there is instead."""
+def find_revision(session: Session, kind: str, run: str, name: str, settings: Settings | None = None) -> Revision:
+    """The revision of a branch, label or commit. RunNotFound, RevisionNotFound with what there is instead.
+
+    Rows of steps that lie elsewhere need ``settings``.
+    """
     facts = load_repository(session, kind, run)
     if COMMIT.match(name):
-        return _of_commit(session, kind, run, name)
+        return _of_commit(session, kind, run, name, settings)
     if kind == DATASETS:
-        return _data(session, facts, _data_step(facts, name))
+        return _data(session, facts, _data_step(facts, name), settings)
     return _model(session, facts, _checkpoint(facts, name))
 
 
@@ -89,15 +93,15 @@ def load_repository(session: Session, kind: str, run: str) -> ReleaseFacts:
     return facts
 
 
-def list_refs(session: Session, kind: str, run: str) -> Refs:
+def list_refs(session: Session, kind: str, run: str, settings: Settings | None = None) -> Refs:
     """Every checkpoint's step and label; of the data, the steps of checkpoints whose rows can be read here.
 
     Any other step of the data is a revision as well, but hundreds of thousands of branches would help nobody.
     """
     facts = load_repository(session, kind, run)
     if kind == DATASETS:
-        commits = repository_data.step_commits(session, facts)
-        main = _data(session, facts, None).commit
+        commits = repository_data.step_commits(session, facts, settings)
+        main = _data(session, facts, None, settings).commit
         return Refs([Ref("main", main), *(Ref(f"step-{step}", commit) for step, commit in commits.items())], [])
     return _model_refs(session, facts)
 
@@ -112,10 +116,10 @@ def list_commits(session: Session, revision: Revision) -> list[Revision]:
     return [revision, *reversed(earlier)]
 
 
-def _of_commit(session: Session, kind: str, run: str, commit: str) -> Revision:
+def _of_commit(session: Session, kind: str, run: str, commit: str, settings: Settings | None) -> Revision:
     number = number_in(commit)
     for facts in _versions(session, run) if number is not None else ():
-        found = _numbered(session, facts, kind, number or 0)
+        found = _numbered(session, facts, kind, number or 0, settings)
         if found is not None and found.commit == commit:
             return found
     raise RevisionNotFound(
@@ -123,10 +127,12 @@ def _of_commit(session: Session, kind: str, run: str, commit: str) -> Revision:
     )
 
 
-def _numbered(session: Session, facts: ReleaseFacts, kind: str, number: int) -> Revision | None:
+def _numbered(
+    session: Session, facts: ReleaseFacts, kind: str, number: int, settings: Settings | None
+) -> Revision | None:
     try:
         if kind == DATASETS:
-            return _data(session, facts, number or None)
+            return _data(session, facts, number or None, settings)
         return _model(session, facts, _by_number(facts, number))
     except PortalError:
         # This version has no such step, or nobody can read its rows any more.
@@ -182,7 +188,7 @@ def _data_step(facts: ReleaseFacts, name: str) -> int | None:
     return int(step[2]) if step else (label.row.step if label else None)
 
 
-def _data(session: Session, facts: ReleaseFacts, step: int | None) -> Revision:
+def _data(session: Session, facts: ReleaseFacts, step: int | None, settings: Settings | None) -> Revision:
     if step is None:
         files = repository_data.chunks_of(session, facts)
         title = f"All data of {facts.run}"
@@ -191,7 +197,7 @@ def _data(session: Session, facts: ReleaseFacts, step: int | None) -> Revision:
         raise RevisionNotFound(
             f"The data of {facts.run} has no revision step-{step}.", f"There is step-1 to step-{facts.last_step}."
         )
-    commit, files = repository_data.rows_of_step(session, facts, step)
+    commit, files = repository_data.rows_of_step(session, facts, step, settings)
     return Revision(facts, DATASETS, commit, f"What step {step} read", files, step)
 
 

@@ -18,6 +18,7 @@ from portal.catalog.repository_files import RepoFile, canonical, chunk_files, in
 from portal.catalog.steps import data_at, order_at
 from portal.errors import OrderUnknown, RevisionNotFound, Unavailable
 from portal.models import File
+from portal.settings import Settings
 
 _CARD = "README.md"
 
@@ -33,14 +34,22 @@ def chunks_of(session: Session, facts: ReleaseFacts) -> tuple[RepoFile, ...]:
     return files
 
 
-def rows_of_step(session: Session, facts: ReleaseFacts, step: int) -> tuple[str, tuple[RepoFile, ...]]:
+def rows_of_step(
+    session: Session, facts: ReleaseFacts, step: int, settings: Settings | None = None
+) -> tuple[str, tuple[RepoFile, ...]]:
     """Commit and files of what one step read: a card, and a parquet file that is written when it is asked for.
 
     OrderUnknown or Unavailable with the reason where the rows cannot be named or read here. The commit follows from
     the digests of all chunks of the order and from the rule, so it is known before any row is read.
     """
-    data, order = data_at(facts, step), order_at(facts, step)
+    data, order = data_at(facts, settings, step), order_at(facts, step)
     _refuse_unreadable(facts, step, data, order)
+    if data.elsewhere and any(f.sha256 is None for name in data.chunks for f in facts.elsewhere.get(name, ())):
+        raise RevisionNotFound(
+            f"The data of {facts.run} has no revision step-{step}: its files have no sha256 that its commit could "
+            "stand for.",
+            "State their sha256 in the manifest, or ask for the step's tokens.",
+        )
     path = step_path(step)
     card = made_file(_CARD, step_card(facts, step, data, path))
     about = {"step": step, "order": _order_digest(session, facts, order), "rows": data.rows, "writer": pa.__version__}
@@ -48,13 +57,13 @@ def rows_of_step(session: Session, facts: ReleaseFacts, step: int) -> tuple[str,
     return commit, in_order([card, RepoFile(path, None, None, step=step)])
 
 
-def step_commits(session: Session, facts: ReleaseFacts) -> dict[int, str]:
+def step_commits(session: Session, facts: ReleaseFacts, settings: Settings | None = None) -> dict[int, str]:
     """Commits of the data that the steps of released checkpoints read, where it can be read here."""
     if ("step-commits",) not in facts.kept:
         found: dict[int, str] = {}
         for step in dict.fromkeys(facts.released_steps):
             try:
-                found[step] = rows_of_step(session, facts, step)[0] if step else ""
+                found[step] = rows_of_step(session, facts, step, settings)[0] if step else ""
             except (OrderUnknown, Unavailable, RevisionNotFound):
                 continue
         facts.kept["step-commits",] = {step: commit for step, commit in found.items() if commit}

@@ -9,9 +9,10 @@ from sqlmodel import Session
 from portal.catalog.answers import DataAtStep, MetricAtStep, OrderView, StepView
 from portal.catalog.configs import config_at
 from portal.catalog.facts import OrderFact, ReleaseFacts
-from portal.catalog.files import Links
+from portal.catalog.files import Links, place_in_reach
 from portal.catalog.findings import config_view
 from portal.catalog.metrics import series_groups
+from portal.catalog.reach import why_unreadable
 from portal.catalog.release import load_facts
 from portal.catalog.runs import stage_view
 from portal.errors import OrderUnknown
@@ -47,14 +48,14 @@ def step_view(facts: ReleaseFacts, settings: Settings, step: int) -> StepView:
         before=before.ref if before else None,
         at=at.ref if at else None,
         after=after.ref if after else None,
-        data=data_at(facts, step),
+        data=data_at(facts, settings, step),
         config=config_view(config, Links.of(settings)) if config else None,
         events=[e.view for e in facts.events_by_step.at(step)],
         findings=facts.findings_by_step.get(step, []),
     )
 
 
-def data_at(facts: ReleaseFacts, step: int) -> DataAtStep:
+def data_at(facts: ReleaseFacts, settings: Settings | None, step: int) -> DataAtStep:
     """The data that one step read, as far as it is known."""
     if step == 0:
         return DataAtStep(NOTHING_READ, 0, [], None, False, NOTHING_READ.reason)
@@ -62,10 +63,24 @@ def data_at(facts: ReleaseFacts, step: int) -> DataAtStep:
     spans = facts.spans.at(step)
     rows, reason = _batch_rows(facts, order, step)
     names = list(dict.fromkeys(s.chunk for s in spans))
-    reason = reason or _not_at_hand(facts, order, names)
+    reason = reason or _out_of_reach(facts, settings, order, names)
     return DataAtStep(
-        order.view if order else NO_ORDER, rows, names, spans[0].view if spans else None, not reason, reason
+        order=order.view if order else NO_ORDER,
+        rows=rows,
+        chunks=names,
+        span=spans[0].view if spans else None,
+        readable=not reason,
+        reason=reason,
+        elsewhere=not reason and is_elsewhere(facts, step),
     )
+
+
+def is_elsewhere(facts: ReleaseFacts, step: int) -> bool:
+    """Whether the rows of a step, or the index that names them, lie on another server."""
+    order = order_at(facts, step)
+    index = facts.loose_files.get(order.entry.file.path) if order and order.entry.file else None
+    chunks = {s.chunk for s in facts.spans.at(step)}
+    return not chunks <= facts.at_hand or (index is not None and index.local is None)
 
 
 def order_at(facts: ReleaseFacts, step: int) -> OrderFact | None:
@@ -104,17 +119,12 @@ def _may_be_half(facts: ReleaseFacts, order: OrderFact, per_step: int, step: int
     return rows is None or (step - span[0].first_step + 1) * per_step > rows
 
 
-def _not_at_hand(facts: ReleaseFacts, order: OrderFact | None, names: list[str]) -> str:
+def _out_of_reach(facts: ReleaseFacts, settings: Settings | None, order: OrderFact | None, names: list[str]) -> str:
     if order is not None and order.entry.file is not None:
         index = facts.loose_files.get(order.entry.file.path)
-        if index is None or index.local is None:
+        if index is None or place_in_reach(index) is None:
             return f"The index file {order.entry.file.path} is not at hand: this portal holds no copy of it."
-    absent = next((n for n in names if n not in facts.at_hand), None)
-    return (
-        f"The bytes of chunk {absent} are not at hand: this portal knows where they are but holds no copy."
-        if absent
-        else ""
-    )
+    return next(filter(None, (why_unreadable(facts, settings, name) for name in names)), "")
 
 
 def _metrics_at(facts: ReleaseFacts, settings: Settings, step: int) -> list[MetricAtStep]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from portal.storage.ranged import RangedStore
     from portal.storage.wire import Wire
 
-__all__ = ["REMOTE_SCHEMES", "LocalStore", "Meter", "Store", "StoredFile", "open_remote", "open_store"]
+__all__ = ["REMOTE_SCHEMES", "LocalStore", "Meter", "Store", "StoredFile", "open_remote", "open_store", "refuse_store"]
 
 REMOTE_SCHEMES = ("https", "http", "s3", "hf")
 """Schemes of files elsewhere that this portal reads by range."""
@@ -37,6 +37,13 @@ def open_store(uri: str, settings: Settings) -> Store:
 
 def open_remote(uri: str, settings: Settings) -> RangedStore:
     """The store of a file elsewhere; Unavailable where the portal cannot or may not read it."""
+    refuse_store(uri, settings)
+    scheme = uri.partition("://")[0]
+    return _open("https" if scheme == "http" else scheme, settings, os.getpid())
+
+
+def refuse_store(uri: str, settings: Settings) -> None:
+    """Unavailable where no store reads ``uri``, or this portal's may not; asks nobody."""
     scheme, _, rest = uri.partition("://")
     if scheme not in REMOTE_SCHEMES:
         raise Unavailable(
@@ -50,7 +57,6 @@ def open_remote(uri: str, settings: Settings) -> RangedStore:
         raise Unavailable(
             f"Bucket {bucket} is not among those this portal reads.", "Name it in PORTAL_S3_BUCKETS if it is meant."
         )
-    return _open("https" if scheme == "http" else scheme, settings, os.getpid())
 
 
 @lru_cache(maxsize=8)

@@ -13,6 +13,7 @@ from portal.catalog.checkpoints import get_checkpoint, list_checkpoints
 from portal.catalog.release import load_facts
 from portal.catalog.runs import get_run
 from portal.catalog.tensors import list_tensors
+from portal.database import let_go
 from portal.web.commands import checkpoint_commands
 from portal.web.deps import (
     Config,
@@ -22,6 +23,7 @@ from portal.web.deps import (
     PortalAddress,
     RunName,
     as_json,
+    get_desk,
     json_answer,
     page_answer,
     ready_answer,
@@ -30,6 +32,7 @@ from portal.web.drawings import draw_position
 from portal.web.fetch_lists import LISTS
 from portal.web.render import render
 from portal.web.signposts import add_signposts
+from portal.web.waiting import wait_for
 
 api = APIRouter(prefix="/api/v1", tags=["checkpoints"])
 pages = APIRouter(include_in_schema=False)
@@ -61,9 +64,9 @@ def read_tensors(  # noqa: PLR0913 - FastAPI reads the query from the signature
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
-    """Name, shape and dtype of each, from the headers of safetensors files that lie here; no weights are read.
+    """Name, shape and dtype of each, from the headers of safetensors files, here or where they lie; no weights are read.
 
-    A file elsewhere, a pickle and a broken header carry a `fault`; the other files are listed.
+    A file that cannot be read, a pickle and a broken header carry a `fault`; the other files are listed.
     """
     table = list_tensors(db, settings, run, step, role, tensor, limit, cursor)
     answer = ready_answer(request, as_json(table))
@@ -100,7 +103,8 @@ def show_tensors(  # noqa: PLR0913 - FastAPI reads the query from the signature
     cursor: Cursor = None,
 ) -> Response:
     """The tensor table: a page of its own, and a part of the checkpoint's page."""
-    table = list_tensors(db, settings, run, step, role, tensor, TENSORS, cursor)
+    let_go(db)
+    table = wait_for(get_desk(request), list_tensors, settings, run, step, role, tensor, TENSORS, cursor)
     context = {"table": table, "wanted": tensor, "kept": urlencode({"role": role, "tensor": tensor}) + "&"}
     return render(request, "checkpoints/tensors.html", {"detail": get_run(db, run), "tab": "Checkpoints", **context})
 

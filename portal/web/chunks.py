@@ -9,7 +9,9 @@ from starlette.responses import Response
 
 from portal.catalog.answers import ChunkRow, ChunkSample, ChunkView, Page
 from portal.catalog.data import get_chunk, list_chunks, sample_chunk
+from portal.catalog.release import load_facts
 from portal.catalog.runs import get_run
+from portal.database import let_go
 from portal.web.deps import (
     Config,
     Cursor,
@@ -17,6 +19,7 @@ from portal.web.deps import (
     Limit,
     RunName,
     as_json,
+    get_desk,
     json_answer,
     page_answer,
     parse_step,
@@ -24,6 +27,7 @@ from portal.web.deps import (
 )
 from portal.web.render import render
 from portal.web.token_spans import draw_tokens
+from portal.web.waiting import wait_for
 
 api = APIRouter(prefix="/api/v1", tags=["data"])
 pages = APIRouter(include_in_schema=False)
@@ -64,7 +68,12 @@ def show_chunks(request: Request, db: Db, run: RunName, cursor: Cursor = None) -
 @pages.get("/runs/{org}/{name}/chunks/{chunk:path}/rows")
 def show_rows(request: Request, db: Db, settings: Config, run: RunName, chunk: str, at: At = "") -> Response:
     """Sample rows: a page of their own, and a part of the chunk's page."""
-    sample = sample_chunk(db, settings, run, chunk, _asked(at))
+    asked = _asked(at)
+    if chunk in load_facts(db, run).at_hand:
+        sample = sample_chunk(db, settings, run, chunk, asked)
+    else:
+        let_go(db)
+        sample = wait_for(get_desk(request), sample_chunk, settings, run, chunk, asked)
     drawn = [draw_tokens(row, {}, 0, min(len(row.token_ids), SHOWN_TOKENS)) for row in sample.rows]
     context = {"sample": sample, "drawn": drawn, "shown": SHOWN_TOKENS, "at": at}
     return render(request, "data/rows.html", {"detail": get_run(db, run), "tab": "Data", **context})

@@ -12,12 +12,16 @@ from starlette.responses import Response
 from portal.catalog.answers.inspected import Inspection
 from portal.catalog.inspected import LINES, Asked, inspect_batch
 from portal.catalog.moments import check_span
+from portal.catalog.release import load_facts
 from portal.catalog.runs import get_run
+from portal.catalog.steps import is_elsewhere
+from portal.database import let_go
 from portal.errors import DataFault, FileMissing, IntegrityError, OrderUnknown, PortalError, Unavailable
-from portal.web.deps import Config, Db, RunName, Step
+from portal.web.deps import Config, Db, RunName, Step, get_desk
 from portal.web.moments import parse_span
 from portal.web.render import render, wanted_block
 from portal.web.token_spans import PART, draw_tokens, parts_of
+from portal.web.waiting import wait_for
 
 pages = APIRouter(include_in_schema=False)
 
@@ -42,9 +46,17 @@ def show_tokens(  # noqa: PLR0913 - FastAPI reads the query from the signature
     """The inspector; for htmx one row of it, or one part of a row."""
     asked = Asked(run, step, row, source or None, wanted_block(request) in ("part", "row"))
     try:
-        batch = inspect_batch(db, settings, asked)
+        if is_elsewhere(load_facts(db, run), step):
+            if wanted_block(request) is None:
+                # The page stands at once; it asks for its rows itself.
+                context = {"detail": get_run(db, run), "tab": "Timeline", "step": step}
+                return render(request, "tokens/elsewhere.html", context)
+            let_go(db)
+            batch = wait_for(get_desk(request), inspect_batch, settings, asked)
+        else:
+            batch = inspect_batch(db, settings, asked)
     except UNREADABLE as error:
-        if wanted_block(request) is not None:
+        if wanted_block(request) not in (None, "inspected"):
             raise
         return _unreadable(request, db, asked, error)
     span = parse_span(t) if t else None

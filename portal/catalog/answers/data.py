@@ -67,7 +67,11 @@ class ChunkView:
     step_rows: list[StepRows] = field(default_factory=list)
     """Some of the steps that read it with the rows they read, where the order says so without a file."""
     readable: bool = False
-    """Whether its bytes lie on this machine."""
+    """Whether the portal can read its rows, here or where they lie."""
+    reason: str = ""
+    """Why not, where not."""
+    elsewhere: bool = False
+    """Whether reading them asks another server."""
     tokenizer: str | None = None
 
 
@@ -104,9 +108,11 @@ class DataAtStep:
     """Chunks read at this step (for a global permutation or index: all it draws from)."""
     span: ChunkSpanView | None
     readable: bool
-    """True when the portal can read the rows itself (order known and bytes at hand)."""
+    """True when the portal can read the rows itself (order known and bytes at hand, or in a store it reads)."""
     reason: str = ""
     """Why not, when not."""
+    elsewhere: bool = False
+    """True when reading them asks another server, which takes its time and may fail."""
 
 
 @dataclass(frozen=True)

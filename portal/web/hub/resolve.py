@@ -58,7 +58,7 @@ def _answer(request: Request, desk: Desk, address: str, told: dict[str, str]) ->
 
 def _find(desk: Desk, wanted: Wanted, told: dict[str, str]) -> RepoFile:
     with open_session(desk.engine) as session:
-        revision = find_revision(session, wanted.kind, wanted.run, wanted.revision)
+        revision = find_revision(session, wanted.kind, wanted.run, wanted.revision, desk.settings)
         told["X-Repo-Commit"] = revision.commit
         found = next((f for f in revision.files if f.path == wanted.path), None)
         if found is None:

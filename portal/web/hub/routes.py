@@ -117,13 +117,13 @@ def _read(request: Request, desk: Desk, address: str) -> Response:
 
 
 def _info(session: Session, desk: Desk, wanted: Wanted, asked: Asked) -> Answer:
-    revision = find_revision(session, wanted.kind, wanted.run, wanted.revision)
+    revision = find_revision(session, wanted.kind, wanted.run, wanted.revision, desk.settings)
     blobs = _flag(asked, "blobs")
     return objects.info_object(revision, complete(session, desk, revision) if blobs else revision.files, blobs), None
 
 
 def _tree(session: Session, desk: Desk, wanted: Wanted, asked: Asked) -> Answer:
-    revision = find_revision(session, wanted.kind, wanted.run, wanted.revision)
+    revision = find_revision(session, wanted.kind, wanted.run, wanted.revision, desk.settings)
     files = complete(session, desk, revision)
     folder = wanted.path.strip("/")
     rows = objects.tree_objects(files, folder, _flag(asked, "recursive"))
@@ -133,12 +133,14 @@ def _tree(session: Session, desk: Desk, wanted: Wanted, asked: Asked) -> Answer:
     return objects.with_last_commit(page, revision) if _flag(asked, "expand") else page, after
 
 
-def _refs(session: Session, _desk: Desk, wanted: Wanted, asked: Asked) -> Answer:
-    return objects.refs_object(list_refs(session, wanted.kind, wanted.run), _flag(asked, "include_prs")), None
+def _refs(session: Session, desk: Desk, wanted: Wanted, asked: Asked) -> Answer:
+    return objects.refs_object(
+        list_refs(session, wanted.kind, wanted.run, desk.settings), _flag(asked, "include_prs")
+    ), None
 
 
-def _commits(session: Session, _desk: Desk, wanted: Wanted, asked: Asked) -> Answer:
-    revision = find_revision(session, wanted.kind, wanted.run, wanted.revision)
+def _commits(session: Session, desk: Desk, wanted: Wanted, asked: Asked) -> Answer:
+    revision = find_revision(session, wanted.kind, wanted.run, wanted.revision, desk.settings)
     rows = [objects.commit_object(r) for r in list_commits(session, revision)]
     return _page(rows, asked, revision.facts.head.version)
 
@@ -172,7 +174,7 @@ def _is_listed(run: RunSummary, kind: str, author: str) -> bool:
 
 def _paths(desk: Desk, wanted: Wanted, paths: list[str], expand: bool) -> Response:
     with open_session(desk.engine) as session:
-        revision = find_revision(session, wanted.kind, wanted.run, wanted.revision)
+        revision = find_revision(session, wanted.kind, wanted.run, wanted.revision, desk.settings)
         rows = objects.path_objects(complete(session, desk, revision), paths)
         return answered(objects.with_last_commit(rows, revision) if expand else rows)
 
