@@ -18,6 +18,7 @@ from portal.errors import BadRequest, PortalError, SeriesNotFound
 from portal.manifest.schema import MAX_INT
 from portal.metrics.buckets import Buckets
 from portal.metrics.series import Series, open_series
+from portal.metrics.written import WrittenBuckets, written_buckets
 from portal.settings import Settings
 
 Ints = npt.NDArray[np.int64]
@@ -56,6 +57,29 @@ class QueriedMetrics:
     first: int
     last: int
     series: list[QueriedSeries]
+
+
+@dataclass(frozen=True)
+class WrittenSeries:
+    """One series of an answer that is to be sent; its columns are ready where they are those of a stored level."""
+
+    view: SeriesView
+    buckets: Buckets | WrittenBuckets
+    x: dict[str, Ints] | None
+
+
+@dataclass(frozen=True)
+class WrittenMetrics:
+    """The answer as it is to be sent."""
+
+    run: str
+    version: int
+    release: str
+    """Tells this release from every other, also of another database: what the answer follows from besides the query."""
+    query: MetricQuery
+    first: int
+    last: int
+    series: list[WrittenSeries]
 
 
 def metrics_root(settings: Settings) -> Path:
@@ -103,19 +127,47 @@ def series_groups(facts: ReleaseFacts, settings: Settings) -> list[SeriesGroup]:
 
 def metrics_of(facts: ReleaseFacts, settings: Settings, query: MetricQuery) -> QueriedMetrics:
     """The answer from facts alone."""
+    found = []
+    for view, numbers in _asked(facts, settings, query):
+        buckets = numbers.query(query.first, query.last, query.buckets)
+        found.append(QueriedSeries(view, buckets, _x_columns(facts, query.x, buckets)))
+    return QueriedMetrics(facts.run, facts.head.version, query, *_range(facts, query), found)
+
+
+def written_metrics(facts: ReleaseFacts, settings: Settings, query: MetricQuery, packed: bool) -> WrittenMetrics:
+    """The same answer to be sent, ``packed`` or not: most of its columns were written for an earlier one."""
+    found = []
+    for view, numbers in _asked(facts, settings, query):
+        buckets: Buckets | WrittenBuckets | None = None
+        if query.x == "step":
+            buckets = written_buckets(numbers, numbers.window(query.first, query.last, query.buckets), packed)
+        if buckets is None:
+            plain = buckets = numbers.query(query.first, query.last, query.buckets)
+            found.append(WrittenSeries(view, buckets, _x_columns(facts, query.x, plain)))
+        else:
+            found.append(WrittenSeries(view, buckets, None))
+    head = facts.head
+    release = f"{head.id} {head.version} {head.published_at.isoformat()}"
+    return WrittenMetrics(facts.run, head.version, release, query, *_range(facts, query), found)
+
+
+def _asked(facts: ReleaseFacts, settings: Settings, query: MetricQuery) -> list[tuple[SeriesView, Series]]:
+    """The series asked for, opened."""
     _check(query)
-    opened = {view.name: series for group in series_groups(facts, settings) for view, series in group.members}
+    key = ("series by name", str(settings.data))
+    opened = facts.kept.get(key)
+    if opened is None:
+        opened = {view.name: series for group in series_groups(facts, settings) for view, series in group.members}
+        facts.kept[key] = opened
     found = []
     for name in query.series:
         series = _find(facts, name)
-        numbers = opened[name] if name in opened else open_series(metrics_root(settings), series.location)
-        buckets = numbers.query(query.first, query.last, query.buckets)
-        found.append(
-            QueriedSeries(series.view, buckets, None if query.x == "step" else _x_columns(facts, query.x, buckets))
-        )
-    first = 0 if query.first is None else query.first
-    last = facts.last_step if query.last is None else query.last
-    return QueriedMetrics(facts.run, facts.head.version, query, first, last, found)
+        found.append((series.view, opened.get(name) or open_series(metrics_root(settings), series.location)))
+    return found
+
+
+def _range(facts: ReleaseFacts, query: MetricQuery) -> tuple[int, int]:
+    return 0 if query.first is None else query.first, facts.last_step if query.last is None else query.last
 
 
 def _check(query: MetricQuery) -> None:
@@ -148,7 +200,9 @@ def _find(facts: ReleaseFacts, name: str) -> SeriesFact:
     return found
 
 
-def _x_columns(facts: ReleaseFacts, x: str, buckets: Buckets) -> dict[str, Ints]:
+def _x_columns(facts: ReleaseFacts, x: str, buckets: Buckets) -> dict[str, Ints] | None:
+    if x == "step":
+        return None
     convert = {"tokens": _tokens, "chunk": _chunks, "checkpoint": _checkpoints}[x]
     return {
         name: convert(facts, getattr(buckets, name)) for name in ("first_step", "last_step", "min_step", "max_step")

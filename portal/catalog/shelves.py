@@ -50,10 +50,13 @@ def shelf_of(engine: Engine) -> FactsShelf:
         return _shelves.setdefault(engine, FactsShelf())
 
 
-def kept_facts(engine: Engine, run: str) -> ReleaseFacts | None:
-    """Facts that need no query at all: only for an embedded database whose catalog has not changed since."""
+def kept_facts(engine: Engine, run: str, stamp: Stamp | None = None) -> ReleaseFacts | None:
+    """Facts that need no query at all: only for an embedded database whose catalog has not changed since.
+
+    ``stamp`` is the catalog's where the caller has just read it.
+    """
     clock = clock_of(engine)
-    return shelf_of(engine).find(run, clock.local_stamp()) if clock.local else None
+    return shelf_of(engine).find(run, stamp or clock.local_stamp()) if clock.local else None
 
 
 def engine_of(session: Session) -> Engine:

@@ -10,23 +10,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import orjson
 import pybase64
 
 from portal.metrics.buckets import KINDS, Buckets
+from portal.metrics.written import COLUMNS, INT32, OF_EXTREMES, VALUES, WrittenBuckets, json_column
 
 MOST_NONFINITE = 1000
 """Non-finite points listed one by one per series; ``nonfinite_total`` counts all, as do the buckets."""
 
-_INT32 = 2**31 - 1
+SHARED = frozenset(COLUMNS) - frozenset(VALUES) - OF_EXTREMES
 
-STEPS = ("first_step", "last_step", "min_step", "max_step")
-VALUES = ("min", "max", "mean", "last")
-COUNTS = ("finite", "nan", "inf", "positive_inf", "negative_inf")
-SHARED = frozenset(("first_step", "last_step", *COUNTS))
-OF_EXTREMES = frozenset(("min_step", "max_step", "min_x", "max_x"))
+_LISTED = {name: f',"{name}":['.encode() for name in COLUMNS}
+_PACKED = {name: f',"{name}":{{"dtype":"{"f8" if name in VALUES else "i4"}","bdata":"'.encode() for name in COLUMNS}
+"""What stands before the numbers of a written column."""
 
 Written = dict[int, tuple[npt.NDArray[Any], orjson.Fragment]]
 """Columns written so far, by the identity of their arrays."""
@@ -36,12 +34,12 @@ Written = dict[int, tuple[npt.NDArray[Any], orjson.Fragment]]
 class NamedBuckets:
     """The answer for one series.
 
-    ``x`` holds, where x is not the step, the x of ``first_step, last_step, min_step, max_step`` by these
+    Written buckets must be packed as the answer is, and have no ``x``. ``x`` holds, where x is not the step, the x of ``first_step, last_step, min_step, max_step`` by these
     names; ``about`` is merged into the series' object.
     """
 
     name: str
-    buckets: Buckets
+    buckets: Buckets | WrittenBuckets
     x: Mapping[str, npt.NDArray[Any]] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
@@ -56,26 +54,41 @@ def to_json(answers: Sequence[NamedBuckets], head: Mapping[str, Any] | None = No
     reads it; NaN then stays NaN and "no step" is -1.
     """
     written: Written = {}
-    series = [_raw(one, packed) if one.buckets.raw else _bucketed(one, packed, written) for one in answers]
+    series = [_series(one, packed, written) for one in answers]
     return orjson.dumps({**(head or {}), "series": series}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _bucketed(one: NamedBuckets, packed: bool, written: Written) -> dict[str, Any]:
-    buckets = one.buckets
+def _series(one: NamedBuckets, packed: bool, written: Written) -> Any:
+    if isinstance(one.buckets, WrittenBuckets):
+        return _ready(one, one.buckets, packed)
+    return _raw(one, one.buckets, packed) if one.buckets.raw else _bucketed(one, one.buckets, packed, written)
+
+
+def _ready(one: NamedBuckets, buckets: WrittenBuckets, packed: bool) -> orjson.Fragment:
+    """The same object as `_bucketed` makes, put together from written columns."""
+    head = {**one.about, "name": one.name, "points": buckets.points, "kind": "buckets"}
+    parts = [orjson.dumps(head)[:-1]]
+    for name, data in buckets.columns.items():
+        parts += (_PACKED[name], pybase64.b64encode(data), b'"}') if packed else (_LISTED[name], data, b"]")
+    parts += b",", orjson.dumps(_nonfinite(buckets))[1:]
+    return orjson.Fragment(b"".join(parts))
+
+
+def _bucketed(one: NamedBuckets, buckets: Buckets, packed: bool, written: Written) -> dict[str, Any]:
     answer = {**one.about, "name": one.name, "points": buckets.points, "kind": "buckets"}
     absent = None if packed or bool(buckets.finite.all()) else buckets.finite == 0
-    fits = not len(buckets) or max(int(buckets.last_step[-1]), buckets.points) <= _INT32
-    for name in STEPS + VALUES + COUNTS:
+    fits = not len(buckets) or max(int(buckets.last_step[-1]), buckets.points) <= INT32
+    for name in COLUMNS:
         column: npt.NDArray[Any] = getattr(buckets, name)
         if name in SHARED:
             answer[name] = _written_once(column, packed, fits, written)
         else:
             answer[name] = (
-                pack_exact(column, fits) if packed else _column(column, absent if name in OF_EXTREMES else None)
+                pack_exact(column, fits) if packed else json_column(column, absent if name in OF_EXTREMES else None)
             )
     for name, column in (one.x or {}).items():
         x = f"{name.removesuffix('_step')}_x"
-        answer[x] = pack_exact(column) if packed else _column(column, absent if x in OF_EXTREMES else None)
+        answer[x] = pack_exact(column) if packed else json_column(column, absent if x in OF_EXTREMES else None)
     return answer | _nonfinite(buckets)
 
 
@@ -83,23 +96,22 @@ def _written_once(column: npt.NDArray[Any], packed: bool, fits: bool, written: W
     """The column as ready JSON: series logged at the same steps share these columns, which are then written once."""
     found = written.get(id(column))
     if found is None:
-        value = pack_exact(column, fits) if packed else _column(column, None)
+        value = pack_exact(column, fits) if packed else json_column(column, None)
         # The column is kept with it, so that no other array can take its id.
         found = written[id(column)] = column, orjson.Fragment(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
     return found[1]
 
 
-def _raw(one: NamedBuckets, packed: bool) -> dict[str, Any]:
-    buckets = one.buckets
+def _raw(one: NamedBuckets, buckets: Buckets, packed: bool) -> dict[str, Any]:
     answer = {**one.about, "name": one.name, "points": buckets.points, "kind": "raw"}
     columns = {"step": buckets.first_step, "value": buckets.last, **({"x": one.x["first_step"]} if one.x else {})}
-    answer |= {name: pack_exact(array) if packed else _column(array, None) for name, array in columns.items()}
+    answer |= {name: pack_exact(array) if packed else json_column(array, None) for name, array in columns.items()}
     steps, kinds = buckets.nonfinite_steps.tolist(), buckets.nonfinite_kinds.tolist()
     answer["special"] = [[step, KINDS[kind]] for step, kind in zip(steps, kinds, strict=True)]
     return answer
 
 
-def _nonfinite(buckets: Buckets) -> dict[str, Any]:
+def _nonfinite(buckets: Buckets | WrittenBuckets) -> dict[str, Any]:
     steps = buckets.nonfinite_steps[:MOST_NONFINITE].tolist()
     kinds = buckets.nonfinite_kinds[:MOST_NONFINITE].tolist()
     return {
@@ -107,12 +119,6 @@ def _nonfinite(buckets: Buckets) -> dict[str, Any]:
         "nonfinite_listed": len(steps),
         "nonfinite_total": len(buckets.nonfinite_steps),
     }
-
-
-def _column(array: npt.NDArray[Any], absent: npt.NDArray[np.bool_] | None) -> Any:
-    if absent is not None:
-        return [None if missing else number for number, missing in zip(array.tolist(), absent.tolist(), strict=True)]
-    return np.ascontiguousarray(array)
 
 
 def pack_exact(array: npt.NDArray[Any], fits: bool | None = None) -> dict[str, str]:
@@ -124,7 +130,7 @@ def pack_exact(array: npt.NDArray[Any], fits: bool | None = None) -> dict[str, s
     kind = "f8"
     if array.dtype.kind == "i":
         if fits is None:
-            fits = not array.size or (int(array.min()) >= -_INT32 and int(array.max()) <= _INT32)
+            fits = not array.size or (int(array.min()) >= -INT32 and int(array.max()) <= INT32)
         kind = "i4" if fits else "f8"
     data = array.astype(f"<{kind}", copy=False).tobytes()
     return {"dtype": kind, "bdata": pybase64.b64encode_as_string(data)}

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -61,11 +62,19 @@ class StoredSeries:
     inf_count: int
 
 
+class Window(NamedTuple):
+    """Points at places ``low`` up to ``high``, ``block`` of them in a bucket; with 0 each stands for itself."""
+
+    low: int
+    high: int
+    block: int
+
+
 class Series:
     """One stored series, memory-mapped; arrays it hands out are read-only views of the file."""
 
     def __init__(self, group: PackedGroup, index: int) -> None:
-        self._group = group
+        self.group, self.index = group, index
         self._packed = group.series[index]
         self.steps: Ints = group.steps
         self.values: Floats = self._packed.values
@@ -95,15 +104,26 @@ class Series:
         as asked for. Buckets hold equal numbers of points and begin at the same places whatever the range, so
         panning does not change them; only the two at the ends are cut to the range. Raises BadRequest for ``buckets`` below 1.
         """
+        window = self.window(first, last, buckets)
+        return self.part(*window) if window.block else self._raw(window.low, window.high)
+
+    def window(self, first: int | None, last: int | None, buckets: int) -> Window:
+        """Which points such a question is about, and how many of them share a bucket."""
         if buckets < 1:
             raise BadRequest(f"buckets is {buckets}; at least 1 is needed.", "Ask for buckets=1000, for instance.")
         low, high = self._places(first, last)
-        if high - low <= buckets:
-            return self._raw(low, high)
-        block = _block_size(low, high, buckets)
+        return Window(low, high, 0 if high - low <= buckets else _block_size(low, high, buckets))
+
+    def part(self, low: int, high: int, block: int) -> Buckets:
+        """The points at places ``low`` up to ``high`` in buckets of ``block``."""
         if block < FIRST_BLOCK:
             return self._bucketed(low, high, block, summarise(self.values[low:high], low, block))
         return self._bucketed(low, high, block, self._from_level(low, high, block))
+
+    def nonfinite(self, low: int, high: int) -> tuple[Ints, Kinds]:
+        """Steps and kinds of the points at places ``low`` up to ``high`` that are not finite."""
+        odd, kinds = self._odd(low, high)
+        return self.steps[odd], kinds
 
     def _places(self, first: int | None, last: int | None) -> tuple[int, int]:
         steps = self.steps
@@ -138,7 +158,7 @@ class Series:
         )
 
     def _bucketed(self, low: int, high: int, block: int, blocks: Blocks) -> Buckets:
-        edges, first_step, last_step, finite, none = _edges(self._group, low, high, block)
+        edges, first_step, last_step, finite, none = _edges(self.group, low, high, block)
         steps = self.steps
         min_step, max_step = steps[blocks.argmin], steps[blocks.argmax]
         nan = above = below = inf = none
@@ -175,7 +195,7 @@ class Series:
             end = -(-high // block)
         parts = [] if low % block == 0 else [summarise(self.values[low : min(begin * block, high)], low, block)]
         if begin < end:
-            start = self._group.levels[(block // FIRST_BLOCK).bit_length() - 1][2]
+            start = self.group.levels[(block // FIRST_BLOCK).bit_length() - 1][2]
             parts.append(_slice(self._packed, start + begin, start + end))
         if end * block < high and end >= begin:
             parts.append(summarise(self.values[end * block : high], end * block, block))

@@ -34,6 +34,9 @@ files; nor is a step's JSON, which is made faster than it is worth keeping."""
 ONE_OFF = re.compile(rb"/metrics/data$")
 """Addresses mostly asked for once, as every zoom is another one: kept from the second time on."""
 
+STAMP = "portal.stamp"
+"""Where a request carries the catalog's stamp, once it has been read for it."""
+
 MAX_ANSWER = 4 << 20
 MAX_MET = 4096
 """Such addresses remembered as having been asked for."""
@@ -142,6 +145,7 @@ class KeepAnswers:
             # The application meets the same and knows how to say so.
             await self.app(scope, receive, send)
             return
+        scope[STAMP] = stamp
         answer = self.shelf.find(key, stamp)
         if answer is None:
             answer = await self._ask(scope, receive, send, stamp)
@@ -205,7 +209,9 @@ class _Recorder:
         headers = [(n, v) for n, v in self._start["headers"] if n not in _NOT_KEPT and n != b"vary"]
         vary = {v.strip() for n, value in self._start["headers"] if n == b"vary" for v in value.split(b",")}
         headers.append((b"vary", b", ".join(sorted(vary | {b"Accept-Encoding"}))))
-        etag = b'"' + blake3(body).hexdigest(12).encode() + b'"'
+        own = next((value for name, value in self._start["headers"] if name == b"etag"), None)
+        # An endpoint that knows what its answer follows from need not have it hashed.
+        etag = own or b'"' + blake3(body).hexdigest(12).encode() + b'"'
         return KeptAnswer(stamp, etag, with_security(headers), body, 2 * len(body) + 2048)
 
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 from typing import Literal
 from urllib.parse import quote
 
+from blake3 import blake3
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.responses import Response, StreamingResponse
 
+from portal import __version__
 from portal.catalog.answers import MetricAnswer, Page, SeriesView
 from portal.catalog.metrics import (
     MAX_BUCKETS,
     X_KINDS,
     MetricQuery,
-    QueriedMetrics,
+    WrittenMetrics,
     find_series,
     list_series,
-    metrics_of,
-    query_metrics,
+    written_metrics,
 )
+from portal.catalog.release import load_facts
 from portal.catalog.runs import get_run
 from portal.catalog.shelves import kept_facts
 from portal.database import open_session
@@ -28,6 +30,7 @@ from portal.errors import BadRequest
 from portal.metrics.export import to_csv, to_parquet
 from portal.metrics.response import NamedBuckets, to_json
 from portal.web.deps import Config, Cursor, Db, Desk, Limit, RunName, get_desk, page_answer, parse_step
+from portal.web.kept import STAMP
 from portal.web.render import render
 
 api = APIRouter(prefix="/api/v1", tags=["metrics"])
@@ -80,13 +83,16 @@ async def read_metric_data(request: Request, org: str, name: str) -> Response:
     """
     query, packed = read_query(request.query_params)
     desk, run = get_desk(request), f"{org}/{name}"
-    facts = kept_facts(desk.engine, run)
+    facts = kept_facts(desk.engine, run, request.scope.get(STAMP))
     if facts is None or len(query.series) * query.buckets > QUICK:
-        found = await run_in_threadpool(_look_up, desk, run, query)
+        found = await run_in_threadpool(_look_up, desk, run, query, packed)
     else:
         # Facts at hand and levels stored: shorter than the way to a thread and back.
-        found = metrics_of(facts, desk.settings, query)
-    return Response(encode(found, packed), media_type="application/json")
+        found = written_metrics(facts, desk.settings, query, packed)
+    # What was published does not change: hashing the question is shorter than hashing the answer.
+    basis = f"{__version__}\n{run}\n{found.release}\n{request.scope['query_string']!r}"
+    etag = f'"{blake3(basis.encode()).hexdigest(12)}"'
+    return Response(encode(found, packed), headers={"ETag": etag}, media_type="application/json")
 
 
 @api.get("/runs/{org}/{name}/metrics/{series:path}.parquet", summary="One series whole, as Parquet")
@@ -122,13 +128,13 @@ def read_query(given: QueryParams) -> tuple[MetricQuery, bool]:
     return MetricQuery(names, given.get("x", "step"), first, last, buckets), encoding == "base64"
 
 
-def _look_up(desk: Desk, run: str, query: MetricQuery) -> QueriedMetrics:
+def _look_up(desk: Desk, run: str, query: MetricQuery, packed: bool) -> WrittenMetrics:
     with open_session(desk.engine) as session:
-        return query_metrics(session, desk.settings, run, query)
+        return written_metrics(load_facts(session, run), desk.settings, query, packed)
 
 
-def encode(found: QueriedMetrics, packed: bool) -> bytes:
-    """The answer as JSON; columns as base64 when ``packed``."""
+def encode(found: WrittenMetrics, packed: bool) -> bytes:
+    """The answer as JSON; columns as base64 when ``packed``, as they must have been written."""
     head = {
         "run": found.run,
         "version": found.version,
