@@ -73,9 +73,12 @@ def list_evaluations(
 
 
 def list_measures(session: Session, run: str) -> list[Measure]:
-    """What was measured: each suite, task and metric with how many results it has, by task. One query."""
+    """What was measured: each suite, task, metric, shots and version with how many results it has, by task. One query.
+
+    Results of other shots or of another version of a task are no points of one curve.
+    """
     facts = load_facts(session, run)
-    names = (col(Evaluation.suite), col(Evaluation.task), col(Evaluation.metric))
+    names = tuple(col(getattr(Evaluation, name)) for name in ("suite", "task", "metric", "shots", "version"))
     value = col(Evaluation.value)
     statement = (
         select(
@@ -83,7 +86,7 @@ def list_measures(session: Session, run: str) -> list[Measure]:
         )
         .where(col(Evaluation.release_id) == facts.head.id)
         .group_by(*names)
-        .order_by(names[1], names[2], names[0])
+        .order_by(names[1], names[2], names[0], names[3].is_not(None), names[3], names[4].is_not(None), names[4])
     )
     return [replace(Measure(*row), better=better_way(row[2])) for row in session.execute(statement)]
 
@@ -104,6 +107,8 @@ def list_results(session: Session, run: str, measure: Measure) -> list[Evaluatio
             col(Evaluation.suite) == measure.suite,
             col(Evaluation.task) == measure.task,
             col(Evaluation.metric) == measure.metric,
+            col(Evaluation.shots).is_not_distinct_from(measure.shots),
+            col(Evaluation.version).is_not_distinct_from(measure.version),
         )
         .order_by(col(Evaluation.step).is_(None), col(Evaluation.step), col(Evaluation.id))
     )

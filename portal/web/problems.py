@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -18,6 +19,8 @@ from portal.web.headers import with_security
 from portal.web.render import render_error
 
 FOR_PROGRAMS = ("/api/", "/files/", "/healthz", "/readyz", "/metrics")
+_DATA_OF_PAGES = re.compile(r"^/(compare/figure|runs/[^/]+/[^/]+/(figure|lanes))$")
+"""What the pages' own scripts ask for as JSON."""
 MEDIA_TYPE = "application/problem+json"
 _RESERVED = {"type", "title", "status", "detail", "code", "remedy"}
 
@@ -48,8 +51,8 @@ def install(app: FastAPI) -> None:
 
 
 def answer(request: Request, error: PortalError, headers: dict[str, str] | None = None) -> Response:
-    """The error as problem+json under the API, as a page elsewhere."""
-    if not request.url.path.startswith(FOR_PROGRAMS):
+    """The error as problem+json to programs and scripts, as a page to people."""
+    if not request.url.path.startswith(FOR_PROGRAMS) and not _DATA_OF_PAGES.match(request.url.path):
         page = render_error(request, error)
         page.headers.update(headers or {})
         return page

@@ -41,9 +41,7 @@ export class Chart {
   async load(url, kept = this.kept) {
     const known = kept.get(url);
     if (known) return known;
-    const answer = await fetch(url, { credentials: "same-origin" });
-    if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail ?? `the server answered ${answer.status}`);
-    const figure = readable(await answer.json());
+    const figure = readable(await fetchFigure(url));
     kept.set(url, figure);
     if (kept.size > 24) kept.delete(kept.keys().next().value);
     return figure;
@@ -188,6 +186,14 @@ export class Chart {
   stepOf(curve, step) {
     return curve.axis ? curve.axis.toStep(this.toX(step)) : step;
   }
+}
+
+/** What the server draws; its own words where it cannot. */
+export async function fetchFigure(url) {
+  const answer = await fetch(url, { credentials: "same-origin" });
+  if (answer.ok) return answer.json();
+  const told = await answer.json().catch(() => ({}));
+  throw new Error([told.detail ?? `the server answered ${answer.status}.`, told.remedy].filter(Boolean).join(" "));
 }
 
 /** Plotly comes in a script of its own, later than this module: the data is fetched and read meanwhile. */

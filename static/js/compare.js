@@ -1,5 +1,5 @@
 // The comparison's curves: drawn from the server's figure, zoomed by asking it for finer data, read at the pointer.
-import { drawingLibrary, theme } from "./chart.js";
+import { drawingLibrary, fetchFigure, theme } from "./chart.js";
 import { lastAtMost, measured, unpack, whole } from "./numbers.js";
 
 const plot = document.getElementById("comparison");
@@ -37,9 +37,7 @@ async function draw() {
   plot.classList.add("busy");
   try {
     const window_ = ["low", "high"].map((name) => (view[name] === null ? "" : `&${name}=${view[name]}`)).join("");
-    const answer = await fetch(plot.dataset.figure + window_, { credentials: "same-origin" });
-    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
-    const found = await answer.json();
+    const found = await fetchFigure(plot.dataset.figure + window_);
     await drawingLibrary();
     if (mine !== asked) return;
     figure = found;
@@ -52,7 +50,7 @@ async function draw() {
     reset.hidden = view.low === null && view.high === null;
   } catch (error) {
     const note = plot.querySelector(".waiting") ?? plot.appendChild(Object.assign(document.createElement("div"), { className: "waiting" }));
-    note.textContent = `The numbers did not come: ${error.message}. Reload the page to try again.`;
+    note.textContent = `The numbers did not come: ${error.message} Reload the page to try again.`;
   } finally {
     if (mine === asked) plot.classList.remove("busy");
   }

@@ -38,7 +38,7 @@ def unpacked(values: Any) -> Any:
         ("", ["Nothing is chosen yet", 'value="lab/other"']),
         ("run=lab/small", ["One more", "lab/small@step"]),
         (PAIR, ["train/loss", "settings differ", "1.28 k", 'data-figure="/compare/figure?run=lab/small']),
-        (f"{PAIR}&run=lab/smal", ["There is no run", "Instead:", "Model and data"]),
+        (f"{PAIR}&run=lab/smal", ["There is no run", "Did you mean <a", "Model and data"]),
         ("run=lab/small&run=lab/small@99", ["lab/small has steps 0", "One more"]),
         ("run=lab/small@5&run=lab/small@ckpt_002", ["Checkpoint files", "model.safetensors", "different", "at step 10"]),
         ("run=lab/bare&run=lab/small&x=tokens", ["is not drawn by tokens"]),

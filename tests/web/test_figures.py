@@ -121,3 +121,20 @@ def test_chunks_are_coloured_by_their_mix(client: TestClient, engine: Engine, se
     assert lanes["sources"] == ["web", "code"]
     assert [row[4] for row in lanes["data"]] == [0, 1]
     assert lanes["mixes"] == [[[0, 0.6], [1, 0.4]], [[0, 1.0]]]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/runs/lab/parent/figure?series=none", 404, "series-not-found"),
+        ("/runs/lab/parent/figure", 400, "bad-request"),
+        ("/runs/lab/none/figure?series=loss", 404, "run-not-found"),
+        ("/runs/lab/none/lanes", 404, "run-not-found"),
+        ("/compare/figure?run=lab/parent&run=lab/none", 404, "run-not-found"),
+    ],
+)
+def test_scripts_are_answered_in_their_own_form(client: TestClient, path: str, status: int, code: str) -> None:
+    answer = client.get(path)
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert answer.json()["code"] == code
+    assert answer.json()["detail"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert
 from starlette.testclient import TestClient
 
 from portal.catalog.answers import FoundFinding
+from portal.database import open_session
+from portal.models import Evaluation
 from portal.settings import Settings
 from tests.builders import record, series_data
 
@@ -79,3 +81,31 @@ def test_evaluations_logged_as_series_are_pointed_to(app: FastAPI, engine: Engin
     text = TestClient(app).get("/runs/lab/logged/evaluations").text
     assert "8 metric series measured during training" in text
     assert 'href="/runs/lab/logged?series=eval/0%20%26%20more&amp;series=' in text
+
+
+def test_other_shots_and_versions_are_curves_of_their_own(app: FastAPI, engine: Engine, settings: Settings) -> None:
+    release = record(engine, settings, {"run": "lab/evals"})
+    common = {"release_id": release, "suite": "", "by": "authors", "source": "e.json", "task": "arc", "metric": "acc"}
+    rows = [
+        common | {"step": step, "shots": shots, "version": version, "value": base + step / 100}
+        for shots, version, base in ((None, None, 0.0), (5, "1", 0.3), (25, "1", 0.6), (25, "2", 0.8))
+        for step in (1, 2, 3)
+    ]
+    with open_session(engine) as session:
+        session.connection().execute(insert(Evaluation.__table__), rows)
+        session.commit()
+    client = TestClient(app)
+    address = "/runs/lab/evals/evaluations?task=arc&metric=acc"
+    for query, best in (
+        ("", "0.03"),
+        ("&shots=5", "0.33"),
+        ("&shots=25&version=1", "0.63"),
+        ("&shots=25&version=2", "0.83"),
+    ):
+        text = client.get(address + query).text
+        assert "3 results" in text
+        assert f"<strong>{best}</strong>" in text
+        assert text.count("<circle") - text.count('<circle cx="10"') - text.count('<circle cx="7"') == 3
+    assert "25-shot · version 2" in text
+    found = client.get(f"{address}&q=25-shot", headers={"HX-Request": "true", "HX-Target": "measures"}).text
+    assert found.count("<tr") == 3

@@ -160,6 +160,9 @@ class Measure:
     suite: str
     task: str
     metric: str
+    shots: int | None
+    version: str | None
+    """Of the task, as who measured it wrote it down."""
     results: int
     first_step: int | None
     last_step: int | None
