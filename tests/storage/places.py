@@ -20,7 +20,10 @@ from portal.storage.wire import Wire
 from tests.seaweed import BUCKET, SeaweedServer
 from tests.storage.servers import FaultProxy, Files, Hub, quoted, serving
 
-HASTY = Patience(attempts=3, timeout_s=0.5, pause_s=0.01, longest_pause_s=0.05)
+HASTY = Patience(attempts=3, timeout_s=1.0, pause_s=0.01, longest_pause_s=0.05)
+"""For servers that fail on purpose."""
+CALM = Patience(attempts=3, timeout_s=20.0, pause_s=0.01, longest_pause_s=0.05)
+"""For servers that may only be slow, on a machine that does much else."""
 LOOPBACK = Admission("127.0.0.1, ::1")
 LOOPBACK_ONLY = {"private_hosts": "127.0.0.1"}
 
@@ -39,7 +42,7 @@ class Place:
     """What a portal has to be told to read there."""
 
 
-def wire(patience: Patience = HASTY) -> Wire:
+def wire(patience: Patience = CALM) -> Wire:
     """A wire to servers of this machine."""
     return Wire(patience, LOOPBACK)
 
@@ -68,7 +71,7 @@ def https_place(proxied: list[FaultProxy] | None = None) -> Iterator[Place]:
             files.held[f"/folder/{path}"] = data
             return f"{address}/folder/{quoted(path)}"
 
-        yield Place(HttpsStore(wire()), put, f"{address}/folder", False, LOOPBACK_ONLY)
+        yield Place(HttpsStore(wire(_patience(proxied))), put, f"{address}/folder", False, LOOPBACK_ONLY)
 
 
 @contextmanager
@@ -83,7 +86,12 @@ def s3_place(server: SeaweedServer, proxied: list[FaultProxy] | None = None) -> 
             client.put_object(Bucket=BUCKET, Key=f"{prefix}/{path}", Body=data)
             return f"s3://{BUCKET}/{prefix}/{path}"
 
-        yield Place(S3Store(S3Place(address), HASTY), put, f"s3://{BUCKET}/{prefix}", settings={"s3_endpoint": address})
+        yield Place(
+            S3Store(S3Place(address), _patience(proxied)),
+            put,
+            f"s3://{BUCKET}/{prefix}",
+            settings={"s3_endpoint": address},
+        )
 
 
 @contextmanager
@@ -99,11 +107,15 @@ def hub_place(proxied: list[FaultProxy] | None = None) -> Iterator[Place]:
             return f"hf://lab/run@main/folder/{path}"
 
         yield Place(
-            HubStore(wire(), endpoint),
+            HubStore(wire(_patience(proxied)), endpoint),
             put,
             "hf://lab/run@main/folder",
             settings=LOOPBACK_ONLY | {"hf_endpoint": endpoint},
         )
+
+
+def _patience(proxied: list[FaultProxy] | None) -> Patience:
+    return CALM if proxied is None else HASTY
 
 
 def _before(stack: ExitStack, address: str, proxied: list[FaultProxy] | None) -> str:
