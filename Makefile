@@ -42,6 +42,7 @@ lock: $(VENV)/.dev
 	for set in new old; do $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
 	  requirements/clients-$$set.in -o requirements/clients-$$set.txt || exit 1; done
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/trainer.in -o requirements/trainer.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes requirements/ray.in -o requirements/ray.txt
 
 # Needs node and npm.
 check-js:
