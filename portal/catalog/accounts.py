@@ -30,6 +30,9 @@ ROLES: dict[str, frozenset[str]] = {
     "admin": frozenset({"reader", "publisher", "reviewer", "worker", "admin"}),
 }
 """The roles of tokens, each with the roles of routes that it reaches."""
+ATTEMPT = "attempt"
+"""The role of an attempt's own secret: nobody can make a token of it."""
+ATTEMPT_REACHES = frozenset({"uploader"})
 _ORGANISATION = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}$")
 _NAME_LENGTH = 100
 _SHOWN = len(MARK) + 6
@@ -48,7 +51,7 @@ class Caller:
 
     def reaches(self, role: str) -> bool:
         """Whether what needs ``role`` is open to this caller."""
-        return role in ROLES.get(self.role, ())
+        return role in (ATTEMPT_REACHES if self.role == ATTEMPT else ROLES.get(self.role, ()))
 
     def check_organisation(self, run: str) -> None:
         """Forbidden when ``run`` (``org/name``) is not among the runs this caller may change."""

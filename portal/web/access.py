@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from portal.catalog.accounts import Caller, find_caller
+from portal.catalog.jobs.attempts import find_attempt_caller
 from portal.database import open_session
 from portal.errors import Forbidden, Unauthorized
 from portal.web.deps import as_json, get_desk
@@ -29,7 +30,7 @@ def get_caller(request: Request) -> Caller:
             f"{request.method} {request.url.path[:200]} needs a token.", "Send it as `Authorization: Bearer …`."
         )
     with open_session(get_desk(request).engine) as session:
-        caller = find_caller(session, secret)
+        caller = find_attempt_caller(session, secret) or find_caller(session, secret)
     if caller is None:
         raise Unauthorized("This token is unknown, expired or revoked.", "Ask the portal's operator for a new one.")
     if needed is None or not (needed == HOLDER or caller.reaches(needed)):

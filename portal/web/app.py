@@ -11,14 +11,17 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from portal import __version__
+from portal.catalog.jobs.rules import JobRules
 from portal.catalog.signatures import record_portal_key
 from portal.database import Engine, check_schema, create_database_engine, migrate
+from portal.jobs.reaper import Reaper
 from portal.scan.schedule import FixityWatch
 from portal.settings import Settings
 from portal.signing.keys import SigningKey, load_key
 from portal.web import (
     access,
     assets,
+    attempts,
     attestations,
     checkpoints,
     chunks,
@@ -34,6 +37,7 @@ from portal.web import (
     findings,
     health,
     inspector,
+    jobs,
     lineage,
     metrics,
     moments,
@@ -43,12 +47,14 @@ from portal.web import (
     search,
     steps,
     tokens,
+    workers,
 )
 from portal.web.deps import Desk
 from portal.web.direct import DirectAnswers
 from portal.web.headers import SecurityHeaders
 from portal.web.hub import resolve
 from portal.web.hub import routes as hub
+from portal.web.job_desk import JobDesk
 from portal.web.kept import AnswerShelf, KeepAnswers
 from portal.web.sharing import ShareReading
 
@@ -72,12 +78,16 @@ def create_app(settings: Settings) -> FastAPI:
         check_schema(engine)
 
     watch = FixityWatch(settings, engine)
+    rules = JobRules.of(settings)
+    reaper = Reaper(settings, engine, rules)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         watch.start()
+        reaper.start()
         yield
         await run_in_threadpool(watch.stop)
+        await run_in_threadpool(reaper.stop)
         engine.dispose()
 
     app = FastAPI(
@@ -91,6 +101,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.desk = Desk(settings, engine, _signing_key(settings, engine))
+    app.state.jobs = JobDesk(engine, rules)
     app.state.answers = AnswerShelf(settings.answer_cache_bytes)
     # Before the nouns: a checkpoint's own address takes everything that comes after it.
     app.include_router(attestations.router)
@@ -102,6 +113,9 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(noun.pages)
     loose = (
         access.router,
+        attempts.router,
+        workers.router,
+        jobs.router,
         tokens.api,
         inspector.pages,
         figures.pages,

@@ -46,6 +46,14 @@ PERMISSIONS: dict[tuple[str, str], str] = {
         "/api/v1/runs/{org}/{name}/metrics/{series:path}.parquet",
         "/api/v1/runs/{org}/{name}/metrics/{series:path}.csv",
         "/api/v1/blocks/{sha256}",
+        "/api/v1/jobs",
+        "/api/v1/jobs/{job}",
+        "/api/v1/jobs/{job}/events",
+        "/api/v1/jobs/{job}/log",
+        "/api/v1/jobs/{job}/metrics",
+        "/api/v1/jobs/{job}/plan",
+        "/api/v1/jobs/{job}/files/{sha256}/{name}",
+        "/api/v1/workers",
         "/api/v1/search",
         "/api/v1/compare",
         "/api/v1/r/{org}/{name}",
@@ -117,3 +125,11 @@ PERMISSIONS |= {
 PERMISSIONS |= {("POST", path): ANYONE for path in ("/api/models/{rest:path}", "/api/datasets/{rest:path}")}
 """A list of paths is too long for an address: these only read."""
 PERMISSIONS |= {("GET", "/api/v1/whoami"): HOLDER}
+PERMISSIONS |= {("POST", f"/api/v1/jobs/{{job}}/{wish}"): PUBLISHER for wish in ("cancel", "retry")}
+PERMISSIONS |= {("POST", f"/api/v1/workers{rest}"): WORKER for rest in ("", "/{worker}/lease")}
+PERMISSIONS |= {("POST", "/api/v1/workers/{worker}/drain"): ADMIN}
+PERMISSIONS |= {
+    ("POST", f"/api/v1/jobs/{{job}}/attempts/{{attempt}}/{what}"): WORKER
+    for what in ("heartbeat", "logs", "metrics", "outputs", "complete")
+}
+"""An attempt's own secret opens these for that attempt, too."""

@@ -13,6 +13,8 @@ from typing import Any
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from portal.web.stopping import mark_stopping
+
 EXTENSION = "portal.sendfile"
 _WAITS = (0.0,) * 8 + (0.001,) * 50 + (0.05,) * 1200
 """Seconds between looks at whether the head has left: soon at first, for a minute at last."""
@@ -27,6 +29,11 @@ class SendfileProtocol(HttpToolsProtocol):
         if self.cycle is not None and self.cycle.scope is self.scope and self.scheme == "http":
             extensions: dict[str, Any] = self.scope.setdefault("extensions", {})
             extensions[EXTENSION] = DirectSocket(self.cycle)
+
+    def shutdown(self) -> None:
+        """The server goes down: answers that wait are told, the others are finished."""
+        mark_stopping()
+        super().shutdown()
 
 
 class DirectSocket:

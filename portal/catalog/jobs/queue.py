@@ -1,0 +1,246 @@
+"""The queue: what is submitted, and which worker may run it next.
+
+A lease is one UPDATE of one row whose number a subquery picks, so that two workers never get the same job: on
+PostgreSQL the subquery locks the row it picks and skips those that others hold, SQLite has one writer at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import Row, func, select, update
+from sqlmodel import Session, col
+
+from portal.catalog.jobs.labels import answered_by, written_labels
+from portal.catalog.jobs.rules import LEASED, LIVE, QUEUED, JobRules
+from portal.catalog.jobs.writing import digest_of, insert_for, new_secret, tell, writing
+from portal.database import Engine
+from portal.errors import Conflict
+from portal.manifest.canonical import canonical_bytes, canonical_digest
+from portal.models import Job, JobAttempt, JobOutput, JobOwner
+
+MAX_TRIES = 50
+"""People at their limit whose jobs one request for work looks past."""
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """A job as it is submitted: its spec (see `portal.jobs.specs`) and who wants it."""
+
+    spec: Mapping[str, Any]
+    submitted_by: str
+    priority: int = 0
+    idempotency_key: str | None = None
+    request_digest: str = ""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a worker can take now."""
+
+    worker_id: int
+    worker: str
+    executor: str
+    host: str
+    labels: Mapping[str, str]
+    free_gpus: int
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to run one attempt, until `lease_until_ms` or the last heartbeat's answer."""
+
+    job: int
+    attempt: int
+    fence: int
+    attempt_token: str
+    lease_until_ms: int
+    spec: dict[str, Any]
+    spec_digest: str
+    resume_step: int | None
+    resume_files: list[dict[str, Any]]
+
+
+def enqueue(engine: Engine, job: NewJob, rules: JobRules) -> tuple[int, bool]:
+    """Put a job into the queue: (its number, whether it is new).
+
+    With an idempotency key the same request again is the same job; Conflict when the key came with another request.
+    """
+    now = rules.clock()
+    written = canonical_bytes(job.spec).decode()
+    spec = job.spec
+    values = {
+        "kind": spec["kind"],
+        "run": spec["base"]["run"],
+        "version": spec["base"]["version"],
+        "step": spec["base"]["step"],
+        "first_step": spec["first_step"],
+        "last_step": spec["last_step"],
+        "spec": written,
+        "spec_digest": canonical_digest(spec),
+        "submitted_by": job.submitted_by,
+        "idempotency_key": job.idempotency_key,
+        "request_digest": job.request_digest,
+        "priority": job.priority,
+        "gpus": spec.get("resources", {}).get("gpus", 0),
+        "needs": written_labels(spec.get("labels", {})),
+        "created_ms": now,
+    }
+    with writing(engine) as session:
+        owner = insert_for(session, JobOwner).values(name=job.submitted_by)
+        session.execute(owner.on_conflict_do_nothing(index_elements=["name"]))
+        insert = insert_for(session, Job).values(**_FRESH, **values)
+        added = session.execute(
+            insert.on_conflict_do_nothing(index_elements=["submitted_by", "idempotency_key"]).returning(col(Job.id))
+        ).scalar()
+        if added is not None:
+            tell(session, added, 1, now, "state", {"state": QUEUED, "message": f"Submitted by {job.submitted_by}."})
+            return int(added), True
+        mine = (col(Job.submitted_by) == job.submitted_by) & (col(Job.idempotency_key) == job.idempotency_key)
+        known = session.execute(select(col(Job.id), col(Job.request_digest)).where(mine)).one()
+    if known[1] != job.request_digest:
+        raise Conflict(
+            f"This Idempotency-Key was sent with another request before, which became job {known[0]}.",
+            "Use a new key for a new job.",
+            job=known[0],
+        )
+    return int(known[0]), False
+
+
+_FRESH: dict[str, Any] = {
+    "state": QUEUED,
+    "fence": 0,
+    "attempts": 0,
+    "failures": 0,
+    "stalls": 0,
+    "not_before_ms": 0,
+    "cancel_force": False,
+    "message": "",
+    "fidelity": {},
+    "told": 1,
+}
+
+
+def claim(engine: Engine, offer: Offer, rules: JobRules) -> Lease | None:
+    """Lease the job this worker should run next; None when there is none for it."""
+    full: list[str] = []
+    for _ in range(MAX_TRIES):
+        secret, now = new_secret(), rules.clock()
+        with writing(engine) as session:
+            row = _take(session, offer, rules, full, now)
+            if row is None:
+                return None
+            if _is_beyond_limit(session, row.submitted_by, rules):
+                session.rollback()
+                full.append(row.submitted_by)
+                continue
+            _record_attempt(session, row, offer, secret, now)
+            files = _resume_files(session, row)
+        return Lease(
+            job=row.id,
+            attempt=row.attempts,
+            fence=row.fence,
+            attempt_token=secret,
+            lease_until_ms=now + rules.lease_ms,
+            spec=orjson.loads(row.spec),
+            spec_digest=row.spec_digest,
+            resume_step=row.resume_step,
+            resume_files=files,
+        )
+    return None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Queued jobs of one kind, as those who wait for work see them."""
+
+    gpus: int
+    needs: str
+    jobs: int
+
+
+def list_wanted(session: Session, rules: JobRules) -> list[Wanted]:
+    """What kinds of worker the jobs that could be leased now ask for."""
+    waiting = select(col(Job.gpus), col(Job.needs), func.count()).where(
+        col(Job.state) == QUEUED, col(Job.not_before_ms) <= rules.clock()
+    )
+    return [Wanted(*row) for row in session.execute(waiting.group_by(col(Job.gpus), col(Job.needs)))]
+
+
+def _take(session: Session, offer: Offer, rules: JobRules, full: Sequence[str], now: int) -> Row[Any] | None:
+    first = (
+        select(col(Job.id))
+        .where(
+            col(Job.state) == QUEUED,
+            col(Job.not_before_ms) <= now,
+            col(Job.gpus) <= offer.free_gpus,
+            col(Job.needs).in_(answered_by(offer.labels)),
+        )
+        .order_by(col(Job.priority).desc(), col(Job.id))
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    if full:
+        first = first.where(col(Job.submitted_by).not_in(full))
+    taken = update(Job).where(col(Job.id) == first.scalar_subquery(), col(Job.state) == QUEUED)
+    return session.execute(
+        taken.values(
+            state=LEASED,
+            fence=col(Job.fence) + 1,
+            attempts=col(Job.attempts) + 1,
+            worker_id=offer.worker_id,
+            lease_until_ms=now + rules.lease_ms,
+            told=col(Job.told) + 1,
+            message="",
+        ).returning(
+            col(Job.id),
+            col(Job.attempts),
+            col(Job.fence),
+            col(Job.submitted_by),
+            col(Job.spec),
+            col(Job.spec_digest),
+            col(Job.step),
+            col(Job.resume_step),
+            col(Job.told),
+        )
+    ).first()
+
+
+def _is_beyond_limit(session: Session, person: str, rules: JobRules) -> bool:
+    if not rules.per_person:
+        return False
+    # Whoever counts a person's jobs holds their row: two claims at once would each miss the other's.
+    session.execute(select(col(JobOwner.name)).where(col(JobOwner.name) == person).with_for_update())
+    running = select(func.count()).where(col(Job.submitted_by) == person, col(Job.state).in_(LIVE))
+    return bool(session.execute(running).scalar_one() > rules.per_person)
+
+
+def _record_attempt(session: Session, row: Row[Any], offer: Offer, secret: str, now: int) -> None:
+    started_from = row.step if row.resume_step is None else row.resume_step
+    session.add(
+        JobAttempt(
+            job_id=row.id,
+            number=row.attempts,
+            fence=row.fence,
+            worker_id=offer.worker_id,
+            worker=offer.worker,
+            executor=offer.executor,
+            host=offer.host,
+            secret_digest=digest_of(secret),
+            started_ms=now,
+            started_from=started_from,
+        )
+    )
+    message = f"Attempt {row.attempts} went to {offer.worker}, from step {started_from}."
+    tell(session, row.id, row.told, now, "state", {"state": LEASED, "message": message}, row.attempts)
+
+
+def _resume_files(session: Session, row: Row[Any]) -> list[dict[str, Any]]:
+    if row.resume_step is None:
+        return []
+    handed = select(col(JobOutput.files)).where(col(JobOutput.job_id) == row.id, col(JobOutput.step) == row.resume_step)
+    found = session.execute(handed.order_by(col(JobOutput.id).desc()).limit(1)).scalar()
+    return list(found or [])

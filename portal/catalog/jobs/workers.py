@@ -1,0 +1,219 @@
+"""Workers: attached, seen again, told to drain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, func, select, update
+from sqlmodel import Session, col
+
+from portal.catalog.answers import Page
+from portal.catalog.jobs.labels import check_labels
+from portal.catalog.jobs.queue import Offer
+from portal.catalog.jobs.rules import LIVE, JobRules
+from portal.catalog.jobs.writing import insert_for, writing
+from portal.catalog.paging import check_limit
+from portal.catalog.rows import storable
+from portal.database import Engine
+from portal.errors import BadRequest, Conflict, Forbidden, NameTaken, WorkerNotFound
+from portal.models import ApiToken, Job, Worker
+
+
+@dataclass(frozen=True)
+class Attached:
+    """What a worker says of itself when it comes."""
+
+    name: str
+    executor: str
+    gpus: int
+    labels: Mapping[str, str]
+    version: str
+    trainer: Mapping[str, Any]
+    host: str
+
+
+@dataclass(frozen=True)
+class WorkerView:
+    """A worker as it is listed."""
+
+    id: int
+    name: str
+    executor: str
+    host: str
+    version: str
+    trainer: dict[str, Any]
+    labels: dict[str, str]
+    gpus: int
+    free_gpus: int
+    free_slots: int
+    state: str
+    """``ready``, ``busy`` (no slot free), ``draining``, ``silent`` (not heard of for a lease) or ``revoked``."""
+    jobs: list[int]
+    """Those it runs now."""
+    registered_ms: int
+    seen_ms: int
+
+
+def attach(engine: Engine, token_id: int | None, said: Attached, rules: JobRules) -> tuple[int, int]:
+    """Note a worker that came (again): its id and which registration this is.
+
+    NameTaken when a worker of this name came with another token and is alive.
+    """
+    _check(said)
+    now = rules.clock()
+    values = {
+        "token_id": token_id,
+        "executor": said.executor,
+        "version": said.version,
+        "host": said.host,
+        "trainer": storable(dict(said.trainer)),
+        "labels": dict(said.labels),
+        "gpus": said.gpus,
+        "free_gpus": said.gpus,
+        "free_slots": 0,
+        "draining": False,
+        "registered_ms": now,
+        "seen_ms": now,
+    }
+    with writing(engine) as session:
+        insert = insert_for(session, Worker).values(name=said.name, registration=0, told_to_drain=False, **values)
+        session.execute(insert.on_conflict_do_nothing(index_elements=["name"]))
+        free = (col(Worker.token_id) == token_id) | (col(Worker.seen_ms) < now - rules.lease_ms)
+        mine = update(Worker).where(col(Worker.name) == said.name, free)
+        taken = mine.values(registration=col(Worker.registration) + 1, told_to_drain=False, **values)
+        row = session.execute(taken.returning(col(Worker.id), col(Worker.registration))).first()
+        if row is None:
+            raise NameTaken(
+                f"A worker named {said.name!r} that came with another token is alive.",
+                "Choose another --name, or stop the other one.",
+            )
+    return row.id, row.registration
+
+
+def see(  # noqa: PLR0913 - what a worker tells when it asks for work
+    engine: Engine,
+    worker_id: int,
+    token_id: int | None,
+    free: tuple[int, int],
+    draining: bool,
+    rules: JobRules,
+    registration: int | None = None,
+) -> tuple[Offer, bool]:
+    """Note that a worker asked for work with (GPUs, slots) free: what it offers, and whether it takes anything.
+
+    WorkerNotFound, Forbidden for the worker of another token, Conflict ``worker-replaced`` for an agent in whose
+    place another one of the same name and token has come.
+    """
+    seen = update(Worker).where(col(Worker.id) == worker_id, col(Worker.token_id) == token_id)
+    with writing(engine) as session:
+        row = session.execute(
+            seen.values(seen_ms=rules.clock(), free_gpus=free[0], free_slots=free[1], draining=draining).returning(
+                col(Worker.name),
+                col(Worker.executor),
+                col(Worker.host),
+                col(Worker.labels),
+                col(Worker.told_to_drain),
+                col(Worker.registration),
+            )
+        ).first()
+        if row is None:
+            _refuse_stranger(session, worker_id)
+        elif registration is not None and registration != row.registration:
+            raise Conflict(
+                f"Another agent has come as worker {row.name!r} since.",
+                "Stop this one, or give it another --name.",
+                reason="worker-replaced",
+            )
+    assert row is not None  # noqa: S101 - refused above
+    offer = Offer(worker_id, row.name, row.executor, row.host, row.labels, free[0])
+    return offer, not (draining or row.told_to_drain) and free[1] > 0
+
+
+def drain(engine: Engine, worker_id: int, on: bool = True) -> None:
+    """Tell a worker to take nothing new, or that it may again. WorkerNotFound."""
+    with writing(engine) as session:
+        told = update(Worker).where(col(Worker.id) == worker_id).values(told_to_drain=on)
+        if not session.execute(told).rowcount:  # type: ignore[attr-defined]
+            raise _no_worker(worker_id)
+
+
+def list_workers(
+    session: Session, rules: JobRules, limit: int = 100, cursor: str | None = None, alive: bool = False
+) -> Page[WorkerView]:
+    """Workers, those heard of last first; three queries however many there are."""
+    start = _read_cursor(cursor)
+    chosen = select(Worker, col(ApiToken.revoked_at)).outerjoin(ApiToken, col(ApiToken.id) == col(Worker.token_id))
+    counted = select(func.count()).select_from(Worker)
+    if alive:
+        recent = col(Worker.seen_ms) >= rules.clock() - rules.lease_ms
+        chosen, counted = chosen.where(recent), counted.where(recent)
+    total = session.execute(counted).scalar_one()
+    check_limit(limit)
+    ordered = chosen.order_by(col(Worker.seen_ms).desc(), col(Worker.id)).offset(start).limit(limit)
+    rows = session.execute(ordered).all()
+    running: dict[int, list[int]] = {row[0].id: [] for row in rows}
+    at_work = select(col(Job.id), col(Job.worker_id)).where(
+        col(Job.state).in_(LIVE), col(Job.worker_id).in_(list(running))
+    )
+    for job in session.execute(at_work.order_by(col(Job.id))):
+        running[job.worker_id].append(job.id)
+    items = [_view(row, running[row[0].id], rules) for row in rows]
+    return Page(items, total, str(start + limit) if start + limit < total else None)
+
+
+def _view(row: Row[Any], jobs: list[int], rules: JobRules) -> WorkerView:
+    worker: Worker = row[0]
+    return WorkerView(
+        id=worker.id or 0,
+        name=worker.name,
+        executor=worker.executor,
+        host=worker.host,
+        version=worker.version,
+        trainer=worker.trainer,
+        labels=worker.labels,
+        gpus=worker.gpus,
+        free_gpus=worker.free_gpus,
+        free_slots=worker.free_slots,
+        state=_state(worker, row.revoked_at is not None, rules),
+        jobs=jobs,
+        registered_ms=worker.registered_ms,
+        seen_ms=worker.seen_ms,
+    )
+
+
+def _state(worker: Worker, revoked: bool, rules: JobRules) -> str:
+    if revoked:
+        return "revoked"
+    if worker.seen_ms < rules.clock() - rules.lease_ms:
+        return "silent"
+    if worker.draining or worker.told_to_drain:
+        return "draining"
+    return "ready" if worker.free_slots else "busy"
+
+
+def _check(said: Attached) -> None:
+    check_labels(said.labels)
+    words = {"name": said.name, "executor": said.executor, "version": said.version, "host": said.host}
+    for what, text in words.items():
+        if len(text) > 200 or (text and not text.isprintable()) or (what == "name" and not text.strip()):
+            raise BadRequest(f"{text[:100]!r} cannot be a worker's {what}.", "Use 1 to 200 printable characters.")
+
+
+def _refuse_stranger(session: Session, worker_id: int) -> None:
+    if session.execute(select(col(Worker.id)).where(col(Worker.id) == worker_id)).scalar() is None:
+        raise _no_worker(worker_id)
+    raise Forbidden(f"Worker {worker_id} came with another token.", "Attach with POST /api/v1/workers first.")
+
+
+def _no_worker(worker_id: int) -> WorkerNotFound:
+    return WorkerNotFound(f"There is no worker {worker_id}.", "Attach with POST /api/v1/workers first.")
+
+
+def _read_cursor(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 9:
+        raise BadRequest("The cursor is not one this portal handed out.", "Start again without it.", parameter="cursor")
+    return int(cursor)

@@ -1,0 +1,115 @@
+"""What a job tells, live (Server-Sent Events): numbered by the job itself, so that nothing is missed or told twice.
+
+One look at the database serves everybody who watches through this process, and asks only how far each watched job has
+come; what is new is then read once per watcher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import orjson
+from starlette.concurrency import run_in_threadpool
+
+from portal.catalog.jobs.listing import get_state
+from portal.catalog.jobs.rules import ENDED
+from portal.catalog.jobs.told import Told, list_told, read_told
+from portal.database import DatabaseFault, Engine, open_session
+from portal.web.stopping import is_stopping
+
+LOOK_S = 0.5
+ALIVE_S = 15.0
+"""Seconds of silence after which a comment is sent, so that proxies and clients see that the line is up."""
+
+
+class Watch:
+    """How far the watched jobs have told, asked for all of them at once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._watched: dict[int, list[asyncio.Future[None]]] = {}
+        self._after: dict[int, int] = {}
+        self._looker: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def wait(self, job: int, after: int, seconds: float) -> bool:
+        """Until the job may have told more than ``after`` (True), or the time is over (False)."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._watched, self._after, self._looker = loop, {}, {}, None
+        woken: asyncio.Future[None] = loop.create_future()
+        self._watched.setdefault(job, []).append(woken)
+        # Somebody may be behind the others: the look is compared with the one who has heard least.
+        self._after[job] = min(after, self._after.get(job, after))
+        if self._looker is None or self._looker.done():
+            self._looker = asyncio.create_task(self._look())
+        try:
+            await asyncio.wait_for(woken, seconds)
+        except TimeoutError:
+            return False
+        finally:
+            waiting = self._watched.get(job, [])
+            if woken in waiting:
+                waiting.remove(woken)
+            if not waiting:
+                self._watched.pop(job, None)
+                self._after.pop(job, None)
+        return True
+
+    async def _look(self) -> None:
+        while self._watched:
+            await asyncio.sleep(LOOK_S)
+            if is_stopping():
+                told = dict.fromkeys(self._watched, 2**62)
+            else:
+                try:
+                    told = await run_in_threadpool(self._ask, list(self._watched))
+                except DatabaseFault:
+                    continue
+            for job, number in told.items():
+                if number > self._after.get(job, number):
+                    for woken in self._watched.pop(job, []):
+                        if not woken.done():
+                            woken.set_result(None)
+                    self._after.pop(job, None)
+
+    def _ask(self, jobs: list[int]) -> dict[int, int]:
+        with open_session(self._engine) as session:
+            return list_told(session, jobs)
+
+
+async def stream_told(engine: Engine, watch: Watch, job: int, after: int) -> AsyncIterator[bytes]:
+    """Everything after this number as event-stream; ends with ``end`` once the job has ended and all was told."""
+    yield b"retry: 2000\n\n"
+    while True:
+        found, after, more = await run_in_threadpool(_read, engine, job, after)
+        for told in found:
+            yield written(told)
+        if more:
+            continue
+        state, number = await run_in_threadpool(_state, engine, job)
+        if state in ENDED and number <= after:
+            yield f"id: {after}\nevent: end\ndata: {orjson.dumps({'state': state}).decode()}\n\n".encode()
+            return
+        if number > after:
+            continue
+        if not await watch.wait(job, after, ALIVE_S):
+            yield b": still here\n\n"
+        if is_stopping():
+            return
+
+
+def written(told: Told) -> bytes:
+    """One event; JSON has no line breaks, so log text needs no further care."""
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (told.number, told.kind.encode(), orjson.dumps(told.data))
+
+
+def _read(engine: Engine, job: int, after: int) -> tuple[list[Told], int, bool]:
+    with open_session(engine) as session:
+        return read_told(session, job, after)
+
+
+def _state(engine: Engine, job: int) -> tuple[str, int]:
+    with open_session(engine) as session:
+        return get_state(session, job)

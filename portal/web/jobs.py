@@ -1,0 +1,172 @@
+"""Jobs for people and their programs: what runs, what it tells, and what may still be wanted of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Query, Request
+from starlette.responses import Response, StreamingResponse
+
+from portal.catalog.accounts import Caller
+from portal.catalog.answers import Page
+from portal.catalog.files import FilePlace, FileRow
+from portal.catalog.jobs.listing import (
+    JobDetail,
+    JobPoint,
+    JobRow,
+    find_output_file,
+    get_job,
+    get_spec,
+    get_state,
+    get_submitter,
+    list_jobs,
+    list_points,
+    read_log,
+)
+from portal.catalog.jobs.wishes import cancel, retry
+from portal.database import open_session
+from portal.errors import BadRequest, FileNotCatalogued, Forbidden
+from portal.storage.blobs import open_blobs
+from portal.web.deps import Cursor, Db, Desk, Limit, PortalAddress, as_json, get_desk, page_answer, ready_answer
+from portal.web.elsewhere import Told, about_content, send_elsewhere
+from portal.web.files import send_local
+from portal.web.job_access import JobCaller, MaybeCaller
+from portal.web.job_desk import Jobs
+from portal.web.job_events import stream_told
+from portal.web.workers import answer
+
+router = APIRouter(prefix="/api/v1", tags=["jobs"])
+
+JobId = Annotated[int, Path(ge=1, le=2**53, description="Number of the job.")]
+
+
+@router.get("/jobs", response_model=Page[JobRow], summary="Jobs")
+def read_jobs(  # noqa: PLR0913 - every way a list can be narrowed
+    request: Request,
+    db: Db,
+    caller: MaybeCaller,
+    state: Annotated[str, Query(max_length=200, description="One state, several by commas, or `live`.")] = "",
+    run: Annotated[str, Query(max_length=200, description="Only jobs from this run.")] = "",
+    mine: Annotated[bool, Query(description="Only those submitted with the token that is sent.")] = False,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """The newest first."""
+    return page_answer(request, list_jobs(db, state or None, run or None, caller.name if mine else None, limit, cursor))
+
+
+@router.get("/jobs/{job}", response_model=JobDetail, summary="A job")
+def read_job(request: Request, db: Db, job: JobId) -> Response:
+    """With its spec, its attempts, the checkpoints handed in, and the verdict with its evidence."""
+    return ready_answer(request, as_json(get_job(db, job)))
+
+
+@router.post("/jobs/{job}/cancel", summary="Cancel a job", response_model=None)
+def cancel_job(
+    request: Request,
+    jobs: Jobs,
+    caller: JobCaller,
+    job: JobId,
+    force: Annotated[bool, Body(embed=True, description="Without time to save its state.")] = False,
+) -> Response:
+    """At once while it is queued; a running one saves its state first and keeps it as a partial checkpoint."""
+    _check_owner(get_desk(request), job, caller)
+    wish = cancel(get_desk(request).engine, job, caller.name, jobs.rules, force)
+    return answer({"job": job, "state": wish.state, "message": wish.message})
+
+
+@router.post("/jobs/{job}/retry", summary="Try a job again", response_model=None)
+def retry_job(request: Request, jobs: Jobs, caller: JobCaller, job: JobId) -> Response:
+    """One that failed or was cancelled goes back into the queue and on from its last checkpoint."""
+    _check_owner(get_desk(request), job, caller)
+    wish = retry(get_desk(request).engine, job, caller.name, jobs.rules)
+    jobs.bell.ring()
+    return answer({"job": job, "state": wish.state, "message": wish.message})
+
+
+@router.get("/jobs/{job}/events", summary="What a job tells, live", response_class=StreamingResponse)
+def stream_job(
+    request: Request,
+    db: Db,
+    jobs: Jobs,
+    job: JobId,
+    after: Annotated[int, Query(ge=0, le=2**53, description="Go on after this number.")] = 0,
+) -> Response:
+    """Server-Sent Events, from the first or after `Last-Event-ID`: `state`, `log`, `metrics`, `checkpoint`, `note`, and
+    `end` when the job has ended. Nothing is left out and nothing comes twice."""
+    get_state(db, job)
+    db.close()
+    last = request.headers.get("last-event-id", "")
+    if last and not (last.isascii() and last.isdigit() and len(last) < 17):
+        raise BadRequest("Last-Event-ID is not one this portal sent.", "Leave it out to begin at the first.")
+    stream = stream_told(get_desk(request).engine, jobs.watch, job, max(after, int(last or 0)))
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(stream, 200, headers, "text/event-stream")
+
+
+@router.get("/jobs/{job}/log", summary="The log, byte for byte", response_class=StreamingResponse)
+def read_job_log(
+    request: Request, db: Db, job: JobId, attempt: Annotated[int | None, Query(ge=1, le=2**53)] = None
+) -> Response:
+    """Of one attempt, or of all in their order."""
+    get_state(db, job)
+    db.close()
+    headers = {"Cache-Control": "no-store", "Content-Security-Policy": "default-src 'none'; sandbox"}
+    pieces = _stream_log(get_desk(request), job, attempt)
+    return StreamingResponse(pieces, 200, headers, "text/plain; charset=utf-8")
+
+
+@router.get("/jobs/{job}/metrics", response_model=list[JobPoint], summary="The numbers of a job")
+def read_job_metrics(
+    request: Request,
+    db: Db,
+    job: JobId,
+    series: Annotated[str, Query(max_length=2000, description="Names, by commas; empty: all.")] = "",
+) -> Response:
+    """By step; where several attempts trained a step, those of the last one. ``special`` names what is not finite."""
+    get_state(db, job)
+    names = [name for name in series.split(",") if name]
+    return ready_answer(request, as_json(list_points(db, job, names)))
+
+
+@router.get("/jobs/{job}/plan", summary="The row plan of a job", response_class=Response)
+def read_plan(request: Request, db: Db, address: PortalAddress, job: JobId) -> Response:
+    """Parquet: every row of every step, in order (step, position, chunk, row, source)."""
+    plan = get_spec(db, job)["data"]["plan"]
+    return send_blob(request, address, {**plan, "path": f"job-{job}-plan.parquet"})
+
+
+@router.get("/jobs/{job}/files/{sha256}/{name}", summary="A file of a checkpoint handed in", response_class=Response)
+def read_output_file(request: Request, db: Db, address: PortalAddress, job: JobId, sha256: str, name: str) -> Response:
+    """Partial checkpoints are files of the job; what a job has published are files of its run as well."""
+    file = find_output_file(db, job, sha256)
+    if file is None:
+        raise FileNotCatalogued(f"Job {job} has handed in no file with sha256 {sha256[:64]}.", "See its outputs.")
+    return send_blob(request, address, {**file, "path": name})
+
+
+def send_blob(request: Request, address: str, file: dict[str, object]) -> Response:
+    """A file of the portal's own store, by range or redirect like any other."""
+    desk = get_desk(request)
+    sha256 = str(file["sha256"])
+    blobs = open_blobs(desk.settings)
+    size = blobs.has(sha256)
+    place = FilePlace(blobs.location(sha256), "missing" if size is None else "verified", None, None)
+    row = FileRow(0, None, None, str(file["path"]), "other", size, sha256, (place,))
+    if row.local is None:
+        etag = f'"{sha256}"'
+        return send_elsewhere(request, desk, row, Told(etag, address, about_content(etag, size)))
+    return send_local(request, desk, row)
+
+
+def _check_owner(desk: Desk, job: int, caller: Caller) -> None:
+    with open_session(desk.engine) as session:
+        owner = get_submitter(session, job)
+    if caller.role != "admin" and caller.name != owner:
+        raise Forbidden(f"Job {job} was submitted by {owner}.", "Its submitter or an administrator can do this.")
+
+
+def _stream_log(desk: Desk, job: int, attempt: int | None) -> Iterator[bytes]:
+    with open_session(desk.engine) as session:
+        yield from read_log(session, job, attempt)
