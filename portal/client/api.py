@@ -201,7 +201,7 @@ class Portal:
 
     def _refusal(self, answer: httpx.Response, address: str) -> PortalError:
         if self._is_here(address):
-            return _error(answer)
+            return read_refusal(answer)
         remedy = {401: "It is not public.", 403: "It is not public.", 404: "It is not there any more."}
         return Unavailable(
             f"{address} answered {answer.status_code}.",
@@ -243,7 +243,7 @@ class Portal:
                 if answer.status_code < 400:
                     return answer
                 if last or answer.status_code not in WORTH_REPEATING:
-                    raise _error(answer)
+                    raise read_refusal(answer)
             time.sleep(FIRST_WAIT * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 
@@ -259,7 +259,7 @@ def _told(error: Exception) -> str:
     return str(error).rstrip(".") or type(error).__name__
 
 
-def _error(answer: httpx.Response) -> PortalError:
+def read_refusal(answer: httpx.Response) -> PortalError:
     """The portal's own error again, from its problem+json; any other answer is Unavailable."""
     try:
         problem = answer.json()

@@ -115,6 +115,8 @@ class PartialFile:
                 f"{self.wanted.target.name} does not have the sha256 {published[:16]}… the portal published;"
                 f" it has {digest[:16]}….",
                 "The bad file was removed; run the command again to fetch it anew.",
+                published=published,
+                found=digest,
             )
         if not self._present:
             _sync(self._part)
