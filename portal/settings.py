@@ -68,6 +68,21 @@ class Settings(BaseSettings):
     block_cache_bytes: int = Field(2 << 30, ge=0, description="Room under PORTAL_DATA for verified blocks, in bytes.")
     max_line_bytes: int = Field(64 * MIB, description="Longest jsonl line that is read, in bytes.")
     max_manifest_bytes: int = Field(64 * MIB, description="Largest manifest that is parsed, in bytes.")
+    token: SecretStr = Field(SecretStr(""), description="API token that commands send to a portal elsewhere.")
+    max_blob_bytes: int = Field(1 << 40, ge=1, description="Largest file that may be uploaded, in bytes.")
+    max_release_bytes: int = Field(
+        0, ge=0, description="Largest release that may be uploaded, in bytes; 0 means any size."
+    )
+    upload_bytes: int = Field(
+        0, ge=0, description="Room that unfinished uploads may take together, in bytes; 0 means what the disk has."
+    )
+    disk_reserve_bytes: int = Field(
+        1 << 30, ge=0, description="Bytes that uploads leave free on the portal's own disk."
+    )
+    max_uploads: int = Field(64, ge=1, description="Uploads that one process takes at a time.")
+    upload_seconds: float = Field(
+        30.0, gt=0, description="Seconds in which an upload must bring another 64 KiB, else it is cut off."
+    )
     hash_workers: int = Field(0, description="Threads that hash files while publishing; 0 means one per core.")
     lease_seconds: float = Field(
         90.0, gt=0, description="How long a worker may be silent before its job goes to another one."

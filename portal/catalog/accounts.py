@@ -24,10 +24,10 @@ MARK = "llm360_"
 """Begins every token, so that scanners of leaked secrets can know one."""
 ROLES: dict[str, frozenset[str]] = {
     "reader": frozenset({"reader"}),
-    "publisher": frozenset({"reader", "publisher"}),
+    "publisher": frozenset({"reader", "publisher", "uploader"}),
     "reviewer": frozenset({"reader", "reviewer"}),
-    "worker": frozenset({"worker"}),
-    "admin": frozenset({"reader", "publisher", "reviewer", "worker", "admin"}),
+    "worker": frozenset({"worker", "uploader"}),
+    "admin": frozenset({"reader", "publisher", "reviewer", "worker", "uploader", "admin"}),
 }
 """The roles of tokens, each with the roles of routes that it reaches."""
 ATTEMPT = "attempt"

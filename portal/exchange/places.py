@@ -30,11 +30,15 @@ class FoundFile:
     """As declared."""
     copy: Path | None = None
     """Where its bytes can be read under its own name, of a file that lies in a store under another one."""
+    sent: bool = False
+    """Whether its bytes were sent to the portal's own store."""
+    absent: bool = False
+    """Whether only its digest is here, and its bytes may come to its place later."""
 
     @property
     def is_local(self) -> bool:
         """Whether its bytes are on this machine."""
-        return self.uri.startswith("file://")
+        return self.uri.startswith("file://") and not self.absent
 
     @property
     def local(self) -> Path | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,20 @@ from portal.settings import Settings
 from portal.storage.hashing import FileDigest
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Writing(Protocol):
+    """An upload while one request writes to it."""
+
+    @property
+    def received(self) -> int:
+        """Bytes that are here, from the beginning."""
+
+    def write(self, piece: bytes | memoryview) -> None:
+        """Append; TooLarge beyond the announced size, StorageFull."""
+
+    def finish(self) -> FileDigest:
+        """What `Upload.finish` does."""
 
 
 class Upload(Protocol):
@@ -36,6 +51,9 @@ class Upload(Protocol):
         OffsetMismatch (with `received`) unless ``offset`` is `received`, TooLarge beyond ``size``, UploadBusy while
         another request writes to it, StorageFull.
         """
+
+    def open_at(self, offset: int) -> AbstractContextManager[Writing]:
+        """Hold the upload to append to it piece by piece, as `write_at` does, and to finish it in the same hold."""
 
     def finish(self) -> FileDigest:
         """Compare the bytes with their sha256 and make them visible. Calling it again gives the same answer.

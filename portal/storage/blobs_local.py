@@ -72,11 +72,11 @@ class FolderBlobs:
         """None: folders of this machine have no address of their own."""
         return None
 
-    def take(self, path: Path, sha256: str, shown: str) -> FileDigest:
+    def take(self, path: Path, sha256: str, shown: str, passed: FileDigest | None = None) -> FileDigest:
         """Move a whole upload to its place; see `Keeper`."""
         if path.stat().st_dev != self._made(self._folder).stat().st_dev:
             return self.put_file(path, sha256)
-        digest = hash_file(path)
+        digest = passed or hash_file(path)
         if digest.sha256 != sha256:
             raise differs(shown, sha256, digest.sha256)
         return self._place(path, digest)

@@ -57,6 +57,32 @@ class HashJob:
     observers: tuple[Observer, ...] = field(default=())
 
 
+class PassingDigest:
+    """The digest of bytes that pass by in pieces of any size."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._whole, self._block, self._blocks = hashlib.sha256(), blake3(), bytearray()
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Take the next bytes."""
+        view = memoryview(data)
+        self._whole.update(view)
+        while view:
+            room = BLOCK_SIZE - self.size % BLOCK_SIZE
+            part, view = view[:room], view[room:]
+            self._block.update(part)
+            self.size += len(part)
+            if self.size % BLOCK_SIZE == 0:
+                self._blocks += self._block.digest()
+                self._block = blake3()
+
+    def result(self) -> FileDigest:
+        """Of all bytes up to now."""
+        last = self._block.digest() if self.size % BLOCK_SIZE else b""
+        return FileDigest(self._whole.hexdigest(), self.size, BLOCK_SIZE, bytes(self._blocks) + last)
+
+
 def hash_file(
     path: Path, observers: Sequence[Observer] = (), passed: Callable[[int], None] | None = None
 ) -> FileDigest:

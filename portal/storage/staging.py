@@ -13,7 +13,7 @@ from typing import Protocol
 
 from portal.errors import BadRequest, IntegrityError, OffsetMismatch, StorageFull, TooLarge, UploadBusy
 from portal.storage.blobs import checked_name
-from portal.storage.hashing import FileDigest
+from portal.storage.hashing import FileDigest, PassingDigest
 
 FORGOTTEN_S = 7 * 86400
 ENDING = ".part"
@@ -28,8 +28,11 @@ class Keeper(Protocol):
     def digest(self, sha256: str) -> FileDigest | None:
         """Its digests."""
 
-    def take(self, path: Path, sha256: str, shown: str) -> FileDigest:
-        """Hash the file and put it in its place; IntegrityError when it is another one. The file may be gone then."""
+    def take(self, path: Path, sha256: str, shown: str, passed: FileDigest | None = None) -> FileDigest:
+        """Put the file in its place; IntegrityError when it is another one. The file may be gone then.
+
+        It is hashed on the way; with ``passed`` it was, while its bytes came in, and need not be read again.
+        """
 
 
 class StagedUpload:
@@ -54,24 +57,26 @@ class StagedUpload:
 
     def write_at(self, offset: int, pieces: Iterable[bytes]) -> int:
         """Append ``pieces``; see `Upload`."""
+        with told_when_full(), self.open_at(offset) as writing:
+            for piece in pieces:
+                writing.write(piece)
+        return writing.received
+
+    @contextmanager
+    def open_at(self, offset: int) -> Iterator[Writing]:
+        """Hold the upload to append to it piece by piece; see `Upload`."""
         if not self._path.exists() and self._keeper.has(self.sha256) == self.size:
             raise OffsetMismatch(self.size, offset)
-        with told_when_full(), self._locked() as descriptor:
+        with self._locked() as descriptor:
             held = os.fstat(descriptor).st_size
             if offset != held:
                 raise OffsetMismatch(held, offset)
+            writing = Writing(self, descriptor, held)
             try:
-                for piece in pieces:
-                    if held + len(piece) > self.size:
-                        raise TooLarge(
-                            f"More bytes came than the {self.size:,} that were announced.", "Announce the true size."
-                        )
-                    _append(descriptor, piece, held)
-                    held += len(piece)
+                yield writing
             finally:
-                # What the client is told is here must still be here after the power failed.
-                os.fdatasync(descriptor)
-        return held
+                with told_when_full():
+                    writing.flush()
 
     def finish(self) -> FileDigest:
         """Verify, and put the blob in its place; see `Upload`."""
@@ -79,17 +84,21 @@ class StagedUpload:
             known = self._keeper.digest(self.sha256)
             if known is not None and known.size == self.size:
                 return known
-        with told_when_full(), self._locked() as descriptor:
-            held = os.fstat(descriptor).st_size
-            if held != self.size:
-                raise OffsetMismatch(held, self.size)
-            try:
-                digest = self._keeper.take(self._path, self.sha256, f"The upload {self.sha256}")
-            except IntegrityError:
-                # Never to become the blob. Where only its place could not be reached, finishing again is enough.
-                self.abandon()
-                raise
+        with self._locked() as descriptor:
+            return self._take(os.fstat(descriptor).st_size)
+
+    def _take(self, held: int, passed: FileDigest | None = None) -> FileDigest:
+        """Hand the whole file over; only while it is locked."""
+        if held != self.size:
+            raise OffsetMismatch(held, self.size)
+        try:
+            with told_when_full():
+                digest = self._keeper.take(self._path, self.sha256, f"The upload {self.sha256}", passed)
+        except IntegrityError:
+            # Never to become the blob. Where only its place could not be reached, finishing again is enough.
             self.abandon()
+            raise
+        self.abandon()
         return digest
 
     def abandon(self) -> None:
@@ -121,6 +130,42 @@ class StagedUpload:
         return False
 
 
+class Writing:
+    """An upload while one request writes to it; nobody else does meanwhile."""
+
+    def __init__(self, upload: StagedUpload, descriptor: int, received: int) -> None:
+        self.received = received
+        """Bytes that are here, from the beginning."""
+        self._upload = upload
+        self._descriptor = descriptor
+        # What comes in one go is hashed as it comes; after an interruption the file is read once more.
+        self._passing = None if received else PassingDigest()
+        self._flushed = True
+
+    def write(self, piece: bytes | memoryview) -> None:
+        """Append; TooLarge beyond the announced size, StorageFull."""
+        size = self._upload.size
+        if self.received + len(piece) > size:
+            raise TooLarge(f"More bytes came than the {size:,} that were announced.", "Announce the true size.")
+        self._flushed = False
+        with told_when_full():
+            _append(self._descriptor, piece, self.received)
+        self.received += len(piece)
+        if self._passing:
+            self._passing.feed(piece)
+
+    def flush(self) -> None:
+        """What a client is told is here must still be here after the power failed."""
+        if not self._flushed:
+            os.fdatasync(self._descriptor)
+            self._flushed = True
+
+    def finish(self) -> FileDigest:
+        """What `Upload.finish` does, while the upload is still held."""
+        self.flush()
+        return self._upload._take(self.received, self._passing.result() if self._passing else None)
+
+
 def forget_old(folder: Path) -> None:
     """Remove uploads nobody has gone on with for a week."""
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
@@ -143,7 +188,7 @@ def told_when_full() -> Iterator[None]:
         raise
 
 
-def _append(descriptor: int, piece: bytes, offset: int) -> None:
+def _append(descriptor: int, piece: bytes | memoryview, offset: int) -> None:
     view = memoryview(piece)
     while view:
         count = os.pwrite(descriptor, view, offset)

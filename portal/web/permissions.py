@@ -7,6 +7,7 @@ ANYONE = "anyone"
 HOLDER = "holder"
 """Any token that is good."""
 READER, PUBLISHER, REVIEWER, WORKER, ADMIN = "reader", "publisher", "reviewer", "worker", "admin"
+UPLOADER = "uploader"
 """What a token must reach: `portal.catalog.accounts.ROLES` says which roles reach which."""
 
 PERMISSIONS: dict[tuple[str, str], str] = {
