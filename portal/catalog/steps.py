@@ -71,16 +71,8 @@ def data_at(facts: ReleaseFacts, settings: Settings | None, step: int) -> DataAt
         span=spans[0].view if spans else None,
         readable=not reason,
         reason=reason,
-        elsewhere=not reason and is_elsewhere(facts, step),
+        elsewhere=not reason and _is_elsewhere(facts, order, names),
     )
-
-
-def is_elsewhere(facts: ReleaseFacts, step: int) -> bool:
-    """Whether the rows of a step, or the index that names them, lie on another server."""
-    order = order_at(facts, step)
-    index = facts.loose_files.get(order.entry.file.path) if order and order.entry.file else None
-    chunks = {s.chunk for s in facts.spans.at(step)}
-    return not chunks <= facts.at_hand or (index is not None and index.local is None)
 
 
 def order_at(facts: ReleaseFacts, step: int) -> OrderFact | None:
@@ -117,6 +109,12 @@ def _may_be_half(facts: ReleaseFacts, order: OrderFact, per_step: int, step: int
         return True
     rows = facts.chunk_rows.get(span[0].chunk)
     return rows is None or (step - span[0].first_step + 1) * per_step > rows
+
+
+def _is_elsewhere(facts: ReleaseFacts, order: OrderFact | None, names: list[str]) -> bool:
+    """Whether the rows of a step, or the index that names them, lie on another server."""
+    index = facts.loose_files.get(order.entry.file.path) if order and order.entry.file else None
+    return not facts.at_hand.issuperset(names) or (index is not None and index.local is None)
 
 
 def _out_of_reach(facts: ReleaseFacts, settings: Settings | None, order: OrderFact | None, names: list[str]) -> str:

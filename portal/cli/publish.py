@@ -40,6 +40,12 @@ def publish(
     sign: Annotated[
         Path | None, typer.Option("--sign", metavar="KEY", help="Sign the release with this private key (see keygen).")
     ] = None,
+    look_up: Annotated[
+        bool,
+        typer.Option(
+            "--look-up", help="Ask the Hub for sizes and sha256 of files that lie there; states them, unverified."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check, hash and register a release in the local catalog; run it again to resume or to update."""
@@ -49,7 +55,7 @@ def publish(
     settings, key = Settings(), _key(sign)
     with open_catalog(settings) as engine:
         with progress_bars() as progress:
-            report = publish_release(source, settings, engine, dry_run, progress)
+            report = publish_release(source, settings, engine, dry_run, progress, ask_hub=look_up)
         signed = sign_release(source, report.run, settings, engine, key) if key and not dry_run else None
     if as_json:
         print_json({**_as_dict(report), "signed": asdict(signed) if signed else None})

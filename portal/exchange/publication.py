@@ -65,6 +65,8 @@ class Publication:
     after: int | None = None
     """The version it is to follow (0: none); None: whichever is current."""
     accompany: Accompany | None = None
+    met: list[FoundFinding] = field(default_factory=list)
+    """What was found out on the way here."""
     started: float = field(default_factory=time.perf_counter)
     current: Published | None = None
     known: dict[str, KnownFile] = field(default_factory=dict)
@@ -100,6 +102,7 @@ class Publication:
         self.begin("Reading metrics and evaluations")
         numbers = ingest(self.manifest, self.found)
         self.refuse(numbers.faults)
+        numbers.findings += self.met
         return numbers
 
     def restore(self) -> str | None:

@@ -11,12 +11,13 @@ from sqlmodel import Session
 
 from portal.catalog.record import record_verified
 from portal.database import Engine
+from portal.exchange.bundle.places import open_places
 from portal.exchange.digests import HashingSettings, PublishProgress, compare_digests, hash_waiting, plan_hashing
 from portal.exchange.discover import discover
 from portal.exchange.ingest import ingest
 from portal.exchange.journal import Journal, journal_path, one_publisher
 from portal.exchange.line_indexes import index_chunks
-from portal.exchange.places import Places
+from portal.exchange.look_up import look_up
 from portal.exchange.publication import Publication, PublishReport
 from portal.manifest import read_manifest_file
 from portal.manifest.read import find_manifest
@@ -25,31 +26,37 @@ from portal.settings import Settings
 __all__ = ["PublishProgress", "PublishReport", "publish"]
 
 
-def publish(
+def publish(  # noqa: PLR0913 - the whole question in one call
     source: Path,
     settings: Settings,
     engine: Engine,
     dry_run: bool = False,
     progress: PublishProgress | None = None,
     run: str | None = None,
+    ask_hub: bool = False,
 ) -> PublishReport:
     """Publish the release that ``source`` (a folder or a manifest file) describes, under ``run`` when given.
 
     Files stay where they are; their digests, the numbers and what a scan finds become visible in one
     transaction. The same manifest over the same bytes again is ``unchanged``; anything else is a new
-    version. With ``dry_run`` nothing is hashed or written. Raises ManifestRefused with every fault.
+    version. With ``dry_run`` nothing is hashed or written. With ``ask_hub`` the Hub is asked for what it states of
+    the files that lie there; what it said once is known from then on. Raises ManifestRefused with every fault.
     """
     with less_to_collect():
         path = find_manifest(source)
         manifest = read_manifest_file(path, settings.max_manifest_bytes, run)
-        found = discover(manifest, Places(path.absolute().parent))
-        job = Publication(manifest, found, str(source), settings, engine, progress)
+        found = discover(manifest, open_places(path.absolute().parent))
+        looked = look_up(found, settings, ask_hub, progress)
+        job = Publication(manifest, looked.found, str(source), settings, engine, progress, met=looked.findings)
         job.refuse(found.faults)
         if dry_run:
-            return _plan(job)
-        folder = settings.data / "publishing"
-        with one_publisher(folder, manifest.run), Journal(journal_path(folder, manifest.run)) as journal:
-            return _publish(job, journal)
+            report = _plan(job)
+        else:
+            folder = settings.data / "publishing"
+            with one_publisher(folder, manifest.run), Journal(journal_path(folder, manifest.run)) as journal:
+                report = _publish(job, journal)
+        report.plan.extend(looked.told)
+        return report
 
 
 @contextmanager

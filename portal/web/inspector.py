@@ -10,13 +10,15 @@ from sqlmodel import Session
 from starlette.responses import Response
 
 from portal.catalog.answers.inspected import Inspection
+from portal.catalog.facts import ReleaseFacts
 from portal.catalog.inspected import LINES, Asked, inspect_batch
 from portal.catalog.moments import check_span
 from portal.catalog.release import load_facts
 from portal.catalog.runs import get_run
-from portal.catalog.steps import is_elsewhere
+from portal.catalog.steps import data_at
 from portal.database import let_go
 from portal.errors import DataFault, FileMissing, IntegrityError, OrderUnknown, PortalError, Unavailable
+from portal.settings import Settings
 from portal.web.deps import Config, Db, RunName, Step, get_desk
 from portal.web.moments import parse_span
 from portal.web.render import render, wanted_block
@@ -46,7 +48,7 @@ def show_tokens(  # noqa: PLR0913 - FastAPI reads the query from the signature
     """The inspector; for htmx one row of it, or one part of a row."""
     asked = Asked(run, step, row, source or None, wanted_block(request) in ("part", "row"))
     try:
-        if is_elsewhere(load_facts(db, run), step):
+        if _lies_elsewhere(load_facts(db, run), settings, step):
             if wanted_block(request) is None:
                 # The page stands at once; it asks for its rows itself.
                 context = {"detail": get_run(db, run), "tab": "Timeline", "step": step}
@@ -75,6 +77,11 @@ def show_tokens(  # noqa: PLR0913 - FastAPI reads the query from the signature
         **_drawn(batch, span[0] if span and not part else part),
     }
     return _packed(request, render(request, "tokens/tokens.html", {"detail": detail, "tab": "Timeline", **context}))
+
+
+def _lies_elsewhere(facts: ReleaseFacts, settings: Settings, step: int) -> bool:
+    """Whether another server must be asked; what cannot be read at all is told without asking anybody."""
+    return 0 < step <= facts.last_step and data_at(facts, settings, step).elsewhere
 
 
 def _packed(request: Request, page: Response) -> Response:

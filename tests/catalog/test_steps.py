@@ -93,10 +93,10 @@ def test_why_rows_cannot_be_read(engine: Engine, settings: Settings, tmp_path: P
     cases = [
         ([], "No data order"),
         ([{"first_step": 1, "last_step": 20, "chunks": ["c"], "kind": "unknown"}], "not released"),
-        ([{"first_step": 1, "last_step": 20, "chunks": ["c"], "kind": "sequential"}], "not at hand"),
+        ([{"first_step": 1, "last_step": 20, "chunks": ["c"], "kind": "sequential"}], "not on this machine"),
         (
             [{"first_step": 1, "last_step": 20, "chunks": ["c"], "kind": "index", "file": index, "dtype": "u32"}],
-            "index file",
+            "where its lines begin is not known",
         ),
     ]
     for k, (order, reason) in enumerate(cases):

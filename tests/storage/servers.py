@@ -99,6 +99,10 @@ class Hub(Files):
     token: str = ""
     page: int = 3
 
+    def oid_of(self, path: str) -> str:
+        """What the tree calls a file."""
+        return hashlib.sha256(self.held[path]).hexdigest()
+
 
 class _HubHandler(_Handler):
     files: Hub
@@ -135,7 +139,7 @@ class _HubHandler(_Handler):
         query = urlsplit(self.path).query
         start = int((re.findall(r"cursor=(\d+)", query) or ["0"])[0])
         listed = [
-            {"type": "file", "path": p, "size": len(hub.held[p]), "oid": hashlib.sha256(hub.held[p]).hexdigest()}
+            {"type": "file", "path": p, "size": len(hub.held[p]), "oid": hub.oid_of(p)}
             for p in paths[start : start + hub.page]
         ]
         listed.append({"type": "directory", "path": "folder", "oid": "0", "size": 0})

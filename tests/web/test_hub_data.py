@@ -96,7 +96,7 @@ def test_all_data_is_the_chunks_as_released(client: TestClient, small: SmallRun)
 def test_data_that_cannot_be_read_here_says_why(remote: TestClient) -> None:
     answer = remote.get("/api/datasets/lab/remote/revision/step-3")
     assert refusal(answer) == (404, "RevisionNotFound")
-    assert "not at hand" in answer.headers["x-error-message"]
+    assert "not on this machine" in answer.headers["x-error-message"]
     assert [b["name"] for b in remote.get("/api/datasets/lab/remote/refs").json()["branches"]] == ["main"]
 
 
