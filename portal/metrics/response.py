@@ -15,7 +15,7 @@ import orjson
 import pybase64
 
 from portal.metrics.buckets import KINDS, Buckets
-from portal.metrics.written import COLUMNS, INT32, OF_EXTREMES, VALUES, WrittenBuckets, json_column
+from portal.metrics.written import COLUMNS, INT32, OF_EXTREMES, VALUES, Piece, WrittenBuckets, json_column
 
 MOST_NONFINITE = 1000
 """Non-finite points listed one by one per series; ``nonfinite_total`` counts all, as do the buckets."""
@@ -54,24 +54,32 @@ def to_json(answers: Sequence[NamedBuckets], head: Mapping[str, Any] | None = No
     reads it; NaN then stays NaN and "no step" is -1.
     """
     written: Written = {}
-    series = [_series(one, packed, written) for one in answers]
-    return orjson.dumps({**(head or {}), "series": series}, option=orjson.OPT_SERIALIZE_NUMPY)
+    # Put together by hand, so that what is written already is copied once.
+    parts: list[Piece] = [orjson.dumps({**(head or {}), "series": []})[:-2]]
+    for place, one in enumerate(answers):
+        if place:
+            parts.append(b",")
+        parts += _series(one, packed, written)
+    return b"".join([*parts, b"]}"])
 
 
-def _series(one: NamedBuckets, packed: bool, written: Written) -> Any:
+def _series(one: NamedBuckets, packed: bool, written: Written) -> list[Piece]:
     if isinstance(one.buckets, WrittenBuckets):
         return _ready(one, one.buckets, packed)
-    return _raw(one, one.buckets, packed) if one.buckets.raw else _bucketed(one, one.buckets, packed, written)
+    answer = _raw(one, one.buckets, packed) if one.buckets.raw else _bucketed(one, one.buckets, packed, written)
+    return [orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)]
 
 
-def _ready(one: NamedBuckets, buckets: WrittenBuckets, packed: bool) -> orjson.Fragment:
+def _ready(one: NamedBuckets, buckets: WrittenBuckets, packed: bool) -> list[Piece]:
     """The same object as `_bucketed` makes, put together from written columns."""
     head = {**one.about, "name": one.name, "points": buckets.points, "kind": "buckets"}
-    parts = [orjson.dumps(head)[:-1]]
-    for name, data in buckets.columns.items():
-        parts += (_PACKED[name], pybase64.b64encode(data), b'"}') if packed else (_LISTED[name], data, b"]")
-    parts += b",", orjson.dumps(_nonfinite(buckets))[1:]
-    return orjson.Fragment(b"".join(parts))
+    parts: list[Piece] = [orjson.dumps(head)[:-1]]
+    for name, pieces in zip(COLUMNS, buckets.columns, strict=True):
+        if packed:
+            parts += _PACKED[name], pybase64.b64encode(b"".join(pieces)), b'"}'
+        else:
+            parts += _LISTED[name], *pieces, b"]"
+    return [*parts, b",", orjson.dumps(_nonfinite(buckets))[1:]]
 
 
 def _bucketed(one: NamedBuckets, buckets: Buckets, packed: bool, written: Written) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from struct import Struct
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,17 +34,22 @@ MAX_BYTES = 64 << 20
 """Of all kept pages; one takes 70 kB packed, 190 kB as text."""
 INT32 = 2**31 - 1
 
+_PACKERS = [Struct("<d" if name in VALUES else "<i").pack for name in COLUMNS]
+
+
+Piece = bytes | memoryview
+
 
 class Column(NamedTuple):
     """One column of a page. Text is joined by commas, and ``ends`` tells where each entry ends; packed entries
     are ``width`` bytes each."""
 
-    data: bytes
+    data: memoryview
     width: int
     ends: memoryview | None
 
-    def cut(self, first: int, last: int) -> bytes:
-        """Entries ``first`` up to ``last``."""
+    def cut(self, first: int, last: int) -> memoryview:
+        """Entries ``first`` up to ``last``, not copied."""
         if self.ends is None:
             return self.data[first * self.width : last * self.width]
         return self.data[self.ends[first - 1] + 1 if first else 0 : self.ends[last - 1]]
@@ -50,10 +57,12 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class WrittenBuckets:
-    """Buckets of one series as `Buckets` holds them, each column ready: JSON numbers joined by commas, or bytes."""
+    """Buckets of one series as `Buckets` holds them, each column ready but in pieces: JSON numbers with commas between
+    them, or bytes."""
 
     points: int
-    columns: dict[str, bytes]
+    columns: list[Sequence[Piece]]
+    """By the order of `COLUMNS`."""
     nonfinite_steps: Ints
     nonfinite_kinds: Kinds
 
@@ -110,31 +119,37 @@ def written_buckets(series: Series, window: Window, packed: bool) -> WrittenBuck
         end = -(-high // block)
     if begin >= end:
         return None
-    parts = [] if low == begin * block else [_write_cut(series, low, begin * block, block, packed)]
+    parts: list[Sequence[Piece]] = (
+        [] if low == begin * block else [_write_cut(series, low, begin * block, block, packed)]
+    )
     for number in range(begin // PAGE, (end - 1) // PAGE + 1):
         first, last = max(begin - number * PAGE, 0), min(end - number * PAGE, PAGE)
         parts.append([column.cut(first, last) for column in shelf.page(series, block, number, packed)])
     if end * block < high:
         parts.append(_write_cut(series, end * block, high, block, packed))
-    if len(parts) == 1:
-        columns = parts[0]
-    else:
-        between = b"" if packed else b","
-        columns = [between.join(pieces) for pieces in zip(*parts, strict=True)]
-    return WrittenBuckets(high - low, dict(zip(COLUMNS, columns, strict=True)), *series.nonfinite(low, high))
+    if not packed:
+        comma = [b","] * len(COLUMNS)
+        parts = [parts[0], *(part for following in parts[1:] for part in (comma, following))]
+    return WrittenBuckets(high - low, list(zip(*parts, strict=True)), *series.nonfinite(low, high))
 
 
 def _write_page(series: Series, block: int, number: int, packed: bool) -> list[Column]:
     low = number * PAGE * block
     part = series.part(low, min(low + PAGE * block, len(series)), block)
     if packed:
-        return [Column(data, len(data) // len(part), None) for data in _packed(part)]
-    return [Column(text, 0, _ends(text)) for text in _texts(part)]
+        return [Column(memoryview(data), len(data) // len(part), None) for data in _packed(part)]
+    return [Column(memoryview(text), 0, _ends(text)) for text in _texts(part)]
 
 
 def _write_cut(series: Series, low: int, high: int, block: int, packed: bool) -> list[bytes]:
+    """The one bucket that a range cuts: all of its numbers at once, as there are few."""
     part = series.part(low, high, block)
-    return _packed(part) if packed else _texts(part)
+    numbers = [getattr(part, name).item() for name in COLUMNS]
+    if packed:
+        return [pack(number) for pack, number in zip(_PACKERS, numbers, strict=True)]
+    if not part.finite[0]:
+        numbers = [None if name in OF_EXTREMES else number for name, number in zip(COLUMNS, numbers, strict=True)]
+    return orjson.dumps(numbers)[1:-1].split(b",")
 
 
 def _packed(part: Buckets) -> list[bytes]:

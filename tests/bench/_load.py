@@ -99,6 +99,59 @@ def ratio(ours: Callable[[], float], floor: Callable[[], float], rounds: int = 3
     )
 
 
+class Asker:
+    """One connection that is kept, for requests one after the other."""
+
+    def __init__(self, port: int) -> None:
+        self._link = socket.create_connection((HOST, port))
+        self._link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def ask(self, path: str) -> tuple[float, int]:
+        """Seconds until the whole answer is here, and its bytes; fails on another status than 200."""
+        request = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+        begin = time.perf_counter()
+        self._link.sendall(request)
+        answer = self._link.recv(1 << 16)
+        while b"\r\n\r\n" not in answer:
+            answer += self._link.recv(1 << 16)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+        left = length - len(body)
+        while left:
+            left -= self._link.recv_into(_RECEIVED, min(left, len(_RECEIVED)))
+        taken = time.perf_counter() - begin
+        if b" 200 " not in head.split(b"\r\n")[0]:
+            raise RuntimeError(f"{path}: {answer[:300]!r}")
+        return taken, length
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._link.close()
+
+
+def quiet_ratio(
+    ours: int, floor: int, paths: Iterator[str], before: str = "", rounds: int = 400
+) -> tuple[tuple[float, float, float], int]:
+    """((ours/floor, ours, floor), bytes of the last answer) in seconds, for each of the next ``paths`` asked of
+    ``ours`` and as many bytes asked of ``floor``, in turns. ``before`` is asked, off the clock, before each.
+
+    Of both the lower quartile: neighbours on the machine only ever add time, and add it to either side.
+    """
+    left, right = Asker(ours), Asker(floor)
+    pairs = []
+    size = 0
+    for _ in range(rounds):
+        if before:
+            left.ask(before)
+        taken, size = left.ask(next(paths))
+        right.ask(f"/floor/{size}")
+        pairs.append((taken, right.ask(f"/floor/{size}")[0]))
+    left.close()
+    right.close()
+    a, b = (statistics.quantiles(column, n=4)[0] for column in zip(*pairs, strict=True))
+    return (a / b, a, b), size
+
+
 def get(port: int, path: str) -> bytes:
     """The body of one answer; fails on another status than 200."""
     with socket.create_connection((HOST, port)) as link:
@@ -133,6 +186,8 @@ def _discard(port: int, path: str, total: list[int], k: int) -> None:
 
 _BUFFER = bytearray(1 << 20)
 """Never filled: with MSG_TRUNC the kernel only counts."""
+_RECEIVED = bytearray(1 << 20)
+"""Filled with answers of at most so many bytes, as a client would have them."""
 
 
 def latencies(port: int, path: str, seconds: float) -> list[float]:

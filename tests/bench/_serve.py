@@ -9,6 +9,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.responses import HTMLResponse, Response
 
+from portal.metrics import written
 from portal.settings import Settings
 from portal.web.app import create_app
 from portal.web.assets import load_assets
@@ -39,13 +40,19 @@ fetch("{figure}", {{ credentials: "same-origin" }}).then((answer) => answer.json
 
 
 def make_portal(folder: str) -> FastAPI:
-    """The portal, with ``/bare?figure=``: a page that draws a figure and does nothing else."""
+    """The portal, with ``/bare?figure=``: a page that draws a figure and does nothing else; ``/forget`` drops the
+    columns written for earlier metric queries."""
     app = create_app(Settings(data=Path(folder)))
     bundle = load_assets().url("vendor/plotly-basic.min.js")
 
     @app.get("/bare")
     async def bare(figure: str) -> HTMLResponse:
         return HTMLResponse(BARE.format(figure=figure, bundle=bundle))
+
+    @app.get("/forget")
+    async def forget() -> Response:
+        written.shelf.clear()
+        return Response(b"{}", media_type="application/json")
 
     return app
 

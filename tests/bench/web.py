@@ -1,11 +1,13 @@
 """``python -m tests.bench.web``: the portal's answers and files against floors measured in the same run.
 
-Needs wrk and nginx (`apt-get install wrk nginx-light`). Ratios are medians over interleaved rounds.
+Needs wrk and nginx (`apt-get install wrk nginx-light`). Ratios are medians over interleaved rounds, but of metric
+queries the lower quartiles of single requests in turns.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -18,7 +20,7 @@ import numpy as np
 
 from portal.database import create_database_engine, migrate
 from portal.settings import Settings
-from tests.bench._load import download, get, latencies, nginx, ratio, served, wrk
+from tests.bench._load import download, get, latencies, nginx, quiet_ratio, ratio, served, wrk
 from tests.builders import byte_tokenizer, many_checkpoints, record, series_data
 
 STEPS = 274_320
@@ -69,7 +71,10 @@ def build(folder: Path) -> str:
 
 
 def bench_metrics(portal: int, floor: int) -> None:
-    """Whole series in 1,000 buckets: an address nobody asked for before (nothing is kept), and one asked for again."""
+    """Series in 1,000 buckets. Addresses nobody asked for before, so that no answer is kept: the whole run, with the
+    columns of its level written for an earlier question or (first of all) for none, and other windows. Then one
+    that was asked for before, whose answer is kept."""
+    generator = np.random.default_rng(2)
     for count, encoding, goal in (
         (1, "base64", "<= 2"),
         (8, "base64", "<= 4"),
@@ -78,11 +83,23 @@ def bench_metrics(portal: int, floor: int) -> None:
     ):
         names = ",".join(f"s{k}" for k in range(count))
         path = f"{API}/bench/amber/metrics/data?series={names}&encoding={encoding}&buckets=1000"
-        size = len(get(portal, path))
-        fresh = f'request = function() return wrk.format(nil, "{path}&first=-" .. math.random(0, 1000000)) end'
-        for how, script in (("first asked", fresh), ("asked again", "")):
-            found = ratio(lambda: 1 / wrk(portal, path, 1, script), lambda: 1 / wrk(floor, f"/floor/{size}", 1))  # noqa: B023
+        whole = (f"{path}&first=-{k}" for k in generator.permutation(10**6))
+        for how, paths, before in (
+            ("first asked", whole, ""),
+            ("another window", _windows(path, generator), ""),
+            ("first of all", whole, "/forget"),
+            ("asked again", itertools.repeat(path), ""),
+        ):
+            found, size = quiet_ratio(portal, floor, paths, before)
             _print(f"{count} series, {encoding}, {how}, {size:,} B (time)", found, goal, 1e3, "ms")
+
+
+def _windows(path: str, generator: np.random.Generator) -> Iterator[str]:
+    """Stretches of a whole run down to a sixteenth of it, begun anywhere."""
+    while True:
+        width = STEPS // 2 ** int(generator.integers(0, 5)) - int(generator.integers(1, 5000))
+        first = int(generator.integers(1, STEPS - width + 1))
+        yield f"{path}&first={first}&last={first + width}"
 
 
 def bench_steps(portal: int, floor: int) -> None:
