@@ -26,9 +26,9 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench
 
-# Every page at two widths in light and dark, to tests/browser/screenshots.
+# Every page at two widths in light and dark, to tests/browser/screenshots; OF names the data folder of a portal to picture.
 screenshots: $(VENV)/.dev
-	PORTAL_TEST_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/browser/test_screenshots.py
+	$(BIN)/python -m tests.browser.screenshots $(OF)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix --quiet .

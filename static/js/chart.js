@@ -96,7 +96,7 @@ export class Chart {
     const last = open.at(-1);
     const given = this.figure.layout;
     const layout = { ...given, height: this.height + this.margin.b, font: { family: ink.font, size: 11, color: ink.soft } };
-    layout.xaxis = { ...given.xaxis, ...axis, tickangle: 0, nticks: Math.min(Math.max(Math.floor(this.width() / 85), 3), 10), range: [...this.range], anchor: last ? last.axis.replace("axis", "") : "y" };
+    layout.xaxis = { ...given.xaxis, ...axis, tickangle: 0, nticks: ticksIn(this.width()), range: [...this.range], anchor: last ? last.axis.replace("axis", "") : "y" };
     this.panels.forEach((panel) => {
       delete layout[panel.axis];
       if (panel.folded) return;
@@ -205,6 +205,9 @@ export function drawingLibrary() {
     script.addEventListener("error", () => reject(new Error("the drawing library did not load")));
   });
 }
+
+/** Numbers that stand beside each other under an axis of so many pixels, none tilted. */
+export const ticksIn = (width) => Math.min(Math.max(Math.floor(width / 85), 3), 10);
 
 export function theme() {
   const style = getComputedStyle(document.documentElement);

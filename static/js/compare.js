@@ -1,5 +1,5 @@
 // The comparison's curves: drawn from the server's figure, zoomed by asking it for finer data, read at the pointer.
-import { drawingLibrary, fetchFigure, theme } from "./chart.js";
+import { drawingLibrary, fetchFigure, theme, ticksIn } from "./chart.js";
 import { lastAtMost, measured, unpack, whole } from "./numbers.js";
 
 const plot = document.getElementById("comparison");
@@ -28,7 +28,9 @@ function inked() {
   const ink = theme();
   const axis = { gridcolor: ink.grid, linecolor: ink.line, tickcolor: ink.line };
   const axes = ["xaxis", ...figure.panels.map((_, index) => (index ? `yaxis${index + 1}` : "yaxis"))];
-  return { ...figure.layout, font: { family: ink.font, size: 11, color: ink.soft }, template: { layout: Object.fromEntries(axes.map((name) => [name, axis])) } };
+  const width = node.clientWidth - figure.layout.margin.l - figure.layout.margin.r;
+  const xaxis = { ...figure.layout.xaxis, tickangle: 0, nticks: ticksIn(width) };
+  return { ...figure.layout, xaxis, font: { family: ink.font, size: 11, color: ink.soft }, template: { layout: Object.fromEntries(axes.map((name) => [name, axis])) } };
 }
 
 async function draw() {

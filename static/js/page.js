@@ -19,6 +19,12 @@ function dress(root) {
     time.title = time.textContent;
     time.textContent = ago(Date.parse(time.dateTime));
   }
+  for (const tab of root.querySelectorAll(".tabs [aria-current]")) {
+    const tabs = tab.parentElement;
+    const hidden = tab.offsetLeft + tab.offsetWidth - tabs.offsetLeft - tabs.clientWidth;
+    // With a piece of the next one in view.
+    if (hidden > 0) tabs.scrollLeft = hidden + 40;
+  }
   // On a narrow screen a drawing is wider than its box: begin with the part that was chosen.
   for (const part of root.querySelectorAll(".scroll > svg .span")) {
     const box = part.closest(".scroll");

@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize
 from portal.database import create_database_engine
 from portal.settings import Settings
 from portal.web.app import create_app
-from tests.browser.releases import child_run, hostile_run, long_run, wide_run
+from tests.browser.releases import child_run, hostile_run, long_run, measured_run, wide_run
 from tests.builders import small_run
 from tests.conftest import missing
 
@@ -58,6 +58,12 @@ def served(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     """The address of a portal with a small run, a long one with numbers, and one full of hostile text."""
     folder = tmp_path_factory.mktemp("served")
     shutil.copyfile(sqlite_template, folder / "portal.sqlite3")
+    with serving(fill(folder)) as address:
+        yield address
+
+
+def fill(folder: Path) -> Settings:
+    """The runs the pages are looked at with, recorded in a migrated data folder."""
     settings = Settings(data=folder)
     engine = create_database_engine(settings)
     small_run(engine, settings, folder / "small")
@@ -65,9 +71,9 @@ def served(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     child_run(engine, settings)
     hostile_run(engine, settings, folder / "hostile")
     wide_run(engine, settings, folder / "wide")
+    measured_run(engine, settings, folder / "measured")
     engine.dispose()
-    with serving(settings) as address:
-        yield address
+    return settings
 
 
 @contextmanager

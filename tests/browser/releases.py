@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert
 from tokenizers import pre_tokenizers
 
 from portal.catalog.answers import FoundFinding
+from portal.catalog.release import load_facts
+from portal.database import open_session
+from portal.exchange.publish import publish
+from portal.exchange.sign_release import sign_release
+from portal.models import Evaluation
 from portal.settings import Settings
+from portal.signing.keys import make_key
 from tests.builders import byte_tokenizer, record, series_data
 
 STEPS = 40_000
@@ -204,3 +210,30 @@ def child_run(engine: Engine, settings: Settings) -> int:
         series_data("once", [5], [1.5]),
     ]
     return record(engine, settings, document, None, series)
+
+
+def measured_run(engine: Engine, settings: Settings, folder: Path) -> None:
+    """``lab/measured``: published and signed, with evaluations under several shots and versions."""
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    document = {
+        "format": "llm360-portal/release/1",
+        "run": "lab/measured",
+        "training": {"last_step": 40},
+        "checkpoints": [{"step": 40, "files": [{"path": "model.safetensors"}]}],
+    }
+    (folder / "release.yaml").write_text(json.dumps(document))
+    publish(folder, settings, engine)
+    sign_release(folder, "lab/measured", settings, engine, make_key(folder.parent / "measured.key"))
+    with open_session(engine) as session:
+        release = load_facts(session, "lab/measured").head.id
+        common = {"release_id": release, "suite": "harness", "by": "authors", "source": "e.json"}
+        rows = [
+            common | {"task": task, "metric": metric, "step": step, "value": 0.2 + shots / 100 + step / 200}
+            | {"shots": shots, "version": version, "stderr": 0.01}
+            for task, metric in (("arc", "acc"), ("hellaswag", "acc_norm"), ("wikitext", "word_perplexity"))
+            for shots, version in ((0, "1"), (25, "1"), (25, "2"))
+            for step in (10, 20, 30, 40)
+        ]  # fmt: skip
+        session.connection().execute(insert(Evaluation.__table__), rows)
+        session.commit()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from starlette.routing import compile_path
 
+from portal.web.permissions import PERMISSIONS
 from tests.browser.conftest import Watched
 
-LONG, SMALL = "/runs/lab/long", "/runs/lab/small"
+LONG, SMALL, MEASURED = "/runs/lab/long", "/runs/lab/small", "/runs/lab/measured"
 PAGES = [
     "/",
     "/?q=nothing-is-called-this",
@@ -32,6 +36,11 @@ PAGES = [
     f"{LONG}/findings",
     f"{LONG}/configs",
     f"{LONG}/lineage",
+    f"{LONG}/signatures",
+    f"{MEASURED}/signatures",
+    f"{MEASURED}/evaluations",
+    f"{MEASURED}/evaluations?task=arc&metric=acc&shots=25&version=2",
+    f"{MEASURED}/checkpoints/40",
     f"{LONG}/evaluations",
     f"{LONG}/steps/4321",
     f"{LONG}/steps/4321/pair",
@@ -41,6 +50,8 @@ PAGES = [
     f"{SMALL}/steps/7/tokens?row=2&t=3-9&show=ids",
     "/runs/lab/wide/steps/1/tokens?row=1117&t=1500-1520",
     "/r/lab/small/s/7/row/2/t/3-9?format=html",
+    "/r/lab/small/s/7/row/2?format=html",
+    "/r/lab/long/s/23456?format=html",
     "/r/lab/long?format=html",
     f"{SMALL}/steps/10/pair?data=previous",
     "/compare",
@@ -54,6 +65,11 @@ PAGES = [
     "/search?q=%22quoted%22+5000&run=lab/long",
     "/api/docs",
 ]
+NO_PAGES = re.compile(
+    r"/(api/(?!docs)|files|static|metrics$|healthz|readyz|\.well-known)|.*/(figure|figure\.csv|lanes)$|.*/resolve/"
+)
+LEAD_ELSEWHERE = {"/{org}/{name}", "/{org}/{name}/tree/{revision:path}", "/datasets/{org}/{name}"}
+"""The addresses of another hub."""
 LOOKS = [{"width": width, "scheme": scheme} for width in (1280, 360) for scheme in ("light", "dark")]
 
 
@@ -71,6 +87,13 @@ def test_pages_are_sound(look: Watched) -> None:
         for violation in axe.run(page).response["violations"]:
             faults.append(f"{path}: {violation['id']} at {[node['target'] for node in violation['nodes']][:3]}")
     assert not faults, "\n".join(faults)
+
+
+def test_every_page_is_looked_at() -> None:
+    shapes = {path for method, path in PERMISSIONS if method == "GET" and not NO_PAGES.match(path)} - LEAD_ELSEWHERE
+    looked = [path.partition("?")[0] for path in PAGES]
+    missed = [shape for shape in shapes if not any(compile_path(shape)[0].match(path) for path in looked)]
+    assert not missed
 
 
 @pytest.mark.parametrize("path", [f"{LONG}/steps/40001", f"{LONG}/checkpoints/ckpt_03", "/runs/lab/lnog"])
