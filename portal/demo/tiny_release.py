@@ -58,7 +58,34 @@ MODEL: dict[str, Any] = {
     "torch_dtype": "float32",
 }
 """config.json of every checkpoint, as transformers reads it."""
-OPTIMIZER: dict[str, Any] = {"betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1, "clip": 1.0}
+OPTIMIZER: dict[str, Any] = {
+    "class": "AdamW",
+    "betas": [0.9, 0.95],
+    "eps": 1e-8,
+    "weight_decay": 0.1,
+    "no_decay": "vectors",
+}
+CLIP = 1.0
+
+
+def training() -> dict[str, Any]:
+    """All that training depends on besides rows and state, as the trainer reads it."""
+    return {
+        "sequence_length": ROW_LENGTH - 1,
+        "row_length": ROW_LENGTH,
+        "rows_per_step": ROWS_PER_STEP,
+        "micro_batch": ROWS_PER_STEP,
+        "pad_id": tiny_data.PAD_ID,
+        "loss": "mean-of-rows",
+        "precision": "float32",
+        "attention": "sdpa",
+        "optimizer": dict(OPTIMIZER),
+        "clip": CLIP,
+        "schedule": dict(SCHEDULE),
+        "when_not_finite": "skip",
+        "seed": tiny_data.SEED,
+        "numerics": {"threads": 1, "deterministic": True, "portable": True},
+    }
 
 
 def learning_rate(step: int) -> float:
@@ -230,17 +257,13 @@ def _config(stage: str) -> dict[str, Any]:
     sources = {Path(m.__file__ or "").name: m.__file__ or "" for m in (text, words, tiny_data, tiny_evals)}
     here = Path(__file__)
     files = {**sources, here.name: str(here), "build_tiny.py": str(here.with_name("build_tiny.py"))}
+    trainer = Path(here.parent.parent, "trainer").glob("*.py")
+    files |= {f"trainer/{path.name}": str(path) for path in trainer}
     return {
         "stage": stage,
-        "seed": tiny_data.SEED,
-        "rows_per_step": ROWS_PER_STEP,
-        "sequence_length": ROW_LENGTH - 1,
-        "optimizer": {"class": "AdamW", **OPTIMIZER, "betas": list(OPTIMIZER["betas"])},
-        "scheduler": dict(SCHEDULE),
+        "trainer": "portal.trainer",
+        "training": training(),
         "chunks": [plan.name for plan in stage_chunks(stage)],
-        "precision": "float32",
-        "threads": 1,
-        "when_gradient_is_not_finite": "record it, skip the update",
         "code_sha256": {
             name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for name, path in sorted(files.items())
         },
