@@ -42,6 +42,9 @@ COMMANDS = {
     "publish": Command(
         "publish", "Check, hash and register a release in the local catalog; run it again to resume or to update."
     ),
+    "export": Command(
+        "export", "Write a run as a static bundle that needs no portal: a folder, .zip or .tar with pages and digests."
+    ),
     "import": Command(
         "publish",
         "Make a release manifest from a public layout; what the sources contradict becomes a finding in it.",

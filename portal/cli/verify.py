@@ -14,6 +14,7 @@ from portal.cli.portals import AsJson
 from portal.cli.progress import progress_bars
 from portal.cli.terminal import number, print_json, print_table, say, size
 from portal.client import Portal, VerifyReport, verify_folder
+from portal.client.archives import ARCHIVES, unpacked
 from portal.client.attested import as_dict
 from portal.client.verify import BAD, holds_release
 from portal.errors import UsageError
@@ -40,7 +41,8 @@ def verify(  # noqa: PLR0913 - typer reads the options from the signature
     what: Annotated[
         str,
         typer.Argument(
-            metavar="RUN|DIR", help="A published run, a downloaded release, or a folder that `portal pair` filled."
+            metavar="RUN|DIR|FILE",
+            help="A published run, a downloaded release, an exported bundle (packed or not), or a folder that `portal pair` filled.",
         ),
     ],
     deep: Annotated[
@@ -70,6 +72,9 @@ def verify(  # noqa: PLR0913 - typer reads the options from the signature
     as_json: AsJson = False,
 ) -> int:
     """Compare files with what was published: a downloaded release or pair offline, or a run of the local catalog."""
+    if what.endswith(ARCHIVES) and Path(what).is_file():
+        with unpacked(Path(what)) as folder:
+            return _verify_folder(folder, Asked(url, strict, key or []), as_json)
     if _is_folder(what):
         if sample or rate or older_than:
             raise UsageError(f"{what} is a folder.", "--sample, --rate and --older-than are for published runs.")

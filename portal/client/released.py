@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from portal.client.paths import inside
+from portal.client.bundled import read_bundle
+from portal.client.paths import checked_parts, inside
 from portal.errors import DataFault
 
 if TYPE_CHECKING:
@@ -46,9 +47,13 @@ class Listing:
     """Files (or checkpoints whose files are not listed) that by the manifest lie elsewhere."""
     notes: list[str] = field(default_factory=list)
     """What the list itself says is not here."""
+    left_out: dict[str, Expected] = field(default_factory=dict)
+    """What an exported bundle names by its digest alone; where it came to its place since, it is among ``files``."""
 
     def add(self, file: Expected) -> None:
         """One more; what two places say of one file is put together."""
+        if file.path in self.left_out:
+            return
         known = self.files.get(file.path, file)
         self.files[file.path] = replace(
             known, size=known.size if file.size is None else file.size, sha256=file.sha256 or known.sha256
@@ -74,6 +79,7 @@ def read_pair(folder: Path) -> Listing:
 def read_release(folder: Path) -> Listing:
     """Every file that the release manifest in ``folder`` names, with the digests it and ``SHA256SUMS`` give.
 
+    In an exported bundle files that were left out of it count as elsewhere, until they come to their place.
     Raises ManifestRefused for a manifest with faults, DataFault for a list of digests that cannot be read.
     """
     # Imported here because asking a portal needs no manifest, and reading one takes a tenth of a second to import.
@@ -82,14 +88,17 @@ def read_release(folder: Path) -> Listing:
 
     manifest = read_manifest_file(folder)
     found = Listing("release", manifest.run)
+    bundled = _add_bundled(found, folder)
     found.add(Expected(find_manifest(folder).name))
     for entry, location in _named(manifest):
         place = entry.path if not location or _is_remote(entry.path) else f"{location.rstrip('/')}/{entry.path}"
         if _is_remote(place):
-            found.elsewhere += 1
+            found.elsewhere += 0 if bundled else 1
             continue
-        if location and not inside(folder, place).exists() and inside(folder, entry.path).exists():
-            place = entry.path  # paths below the manifest are in use as well
+        if location and not inside(folder, place).exists():
+            # Paths below the manifest are in use as well.
+            known = entry.path in found.left_out or inside(folder, entry.path).exists()
+            place = entry.path if known else place
         found.add(Expected(place, entry.size, entry.sha256))
     for checkpoint in checkpoints_of(manifest):
         _add_located(found, folder, checkpoint)
@@ -130,6 +139,31 @@ def _named(manifest: Manifest) -> Iterator[tuple[FileEntry, str | None]]:
     yield from ((entry, None) for entry in loose)
 
 
+def _add_bundled(found: Listing, folder: Path) -> bool:
+    """What an exported bundle says of the files of the release; False where ``folder`` is none."""
+    bundle = read_bundle(folder)
+    for file in bundle.files if bundle else ():
+        if file.inside is None and _is_plain(file.path):
+            expected = Expected(file.path, file.size, file.sha256)
+            if inside(folder, file.path).exists():
+                found.add(expected)
+            else:
+                found.left_out[file.path] = expected
+                found.elsewhere += 1
+        elif file.inside is not None:
+            found.add(Expected(file.inside, file.size, file.sha256))
+    return bundle is not None
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a file may lie below the folder under this name."""
+    try:
+        checked_parts(path)
+    except DataFault:
+        return False
+    return True
+
+
 def _add_located(found: Listing, folder: Path, checkpoint: CheckpointEntry) -> None:
     """The files of a checkpoint that says where they lie instead of naming them."""
     if checkpoint.missing or checkpoint.files or checkpoint.location is None:
@@ -139,6 +173,7 @@ def _add_located(found: Listing, folder: Path, checkpoint: CheckpointEntry) -> N
         return
     place = checkpoint.location.rstrip("/")
     held = [f"{place}/{path}" for path in all_files(inside(folder, place))]
+    held += [path for path in found.left_out if path.startswith(f"{place}/")]
     for path in held or [f"{place}/"]:
         found.add(Expected(path))
 

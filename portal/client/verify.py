@@ -112,7 +112,7 @@ def verify_folder(
     with ThreadPoolExecutor(workers or _cores()) as pool:
         files = list(pool.map(lambda at: _check(at[0], at[1], told), places))
     files += _unexpected(folder, listing)
-    unsigned = [path for path in listing.files if path not in signed] if keys else []
+    unsigned = [path for path in listing.files if path not in signed and path not in COVERS] if keys else []
     return VerifyReport(
         folder, listing.kind, listing.run, files, listing.elsewhere, listing.notes, signatures, unsigned
     )

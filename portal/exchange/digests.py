@@ -44,7 +44,8 @@ class Digested:
     def recorded(self, file: FoundFile) -> RecordedFile:
         """The file as the catalog keeps it."""
         if file.uri not in self.sha256:
-            return RecordedFile(file.path, file.uri, file.role, file.size, file.sha256, None, "unverified")
+            state = "missing" if file.absent else "unverified"
+            return RecordedFile(file.path, file.uri, file.role, file.size, file.sha256, None, state)
         return RecordedFile(
             file.path, file.uri, file.role, file.size, self.sha256[file.uri], self.modified_ns[file.uri], "verified"
         )

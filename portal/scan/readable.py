@@ -23,7 +23,7 @@ def _check(
     scanned_chunk: ScannedChunk, declared: ChunkEntry, scanned: ScanInput, settings: Settings
 ) -> Iterator[FoundFinding]:
     files = scanned_chunk.files
-    if not files or not all(f.uri.startswith("file://") for f in files):
+    if not files or not all(f.uri.startswith("file://") and f.state != "missing" for f in files):
         return
     readable = [ReadableFile(f.path, f.uri, f.size, f.sha256, open_store(f.uri, settings)) for f in files]
     indexes = settings.data / "store" / "indexes"
