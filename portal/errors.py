@@ -21,8 +21,10 @@
     ├── OffsetMismatch      409   an upload goes on elsewhere; carries ``received``
     ├── UploadBusy          409   another request writes to the same upload
     ├── TooLarge            413   a line, a file or a ratio beyond a limit
+    ├── TooSlow             408   an upload that trickles
     ├── StorageFull         507   no room where the portal keeps its files
     ├── Unavailable         503   a store or database that does not answer
+    ├── PreflightRefused    422   a job that cannot be run as it is asked for; carries every reason
     └── UsageError          400   a command that was called wrongly (exit code 2)
 
 A message says what is wrong and where; ``remedy`` says what to do about it.
@@ -251,6 +253,13 @@ class StorageFull(PortalError):
     code = "storage-full"
 
 
+class TooSlow(PortalError):
+    """A request whose body trickles."""
+
+    status = 408
+    code = "too-slow"
+
+
 class TooLarge(PortalError):
     """Beyond a stated limit."""
 
@@ -309,3 +318,16 @@ class ManifestRefused(PortalError):
             faults=[{"where": f.where, "what": f.what, "remedy": f.remedy} for f in faults],
         )
         self.faults = faults
+
+
+class PreflightRefused(PortalError):
+    """A job that cannot be run as it is asked for; all reasons are in ``reasons``, settings to give in ``unknown``."""
+
+    status = 422
+    code = "preflight-refused"
+
+    def __init__(self, reasons: list[tuple[str, str, str]], unknown: list[dict[str, str]]) -> None:
+        told = [{"code": code, "message": message, "remedy": remedy} for code, message, remedy in reasons]
+        first = " ".join(part for part in reasons[0][1:] if part) if reasons else "It cannot be planned."
+        more = f" And {len(reasons) - 1} more." if len(reasons) > 1 else ""
+        super().__init__(f"The job was not submitted. {first}{more}", reasons=told, unknown=unknown)

@@ -6,7 +6,7 @@ It goes through the same door as a local folder: the same checks, numbers, line 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -24,12 +24,12 @@ from portal.exchange.discover import Discovery, discover
 from portal.exchange.ingest import MAX_CONFIG_BYTES
 from portal.exchange.journal import one_publisher
 from portal.exchange.line_indexes import index_chunks
-from portal.exchange.places import FoundFile
+from portal.exchange.places import FoundFile, is_remote
 from portal.exchange.publication import Accompany, Publication, PublishReport
 from portal.exchange.publish import less_to_collect
 from portal.exchange.received_places import ReceivedPlaces, Sent, faults_of_table
 from portal.exchange.sign_release import Signature, check_signature, keep_signature
-from portal.manifest import Manifest, read_manifest
+from portal.manifest import FileEntry, Manifest, checkpoints_of, chunks_of, orders_of, read_manifest
 from portal.settings import Settings
 from portal.storage import open_store
 from portal.storage.blobs import BlobStore, open_blobs
@@ -50,6 +50,10 @@ class Terms:
     signature: Signature | None = None
     accompany: Accompany | None = None
     """Records more in the transaction that makes the release visible."""
+    allow: Callable[[str], object] | None = None
+    """Told the run's name; what it raises ends the publication."""
+    held: Callable[[], object] | None = None
+    """Called once nobody else publishes the run on this machine; what it raises ends the publication."""
     progress: PublishProgress | None = None
     name: str = SOURCE
     """The manifest's file name, for faults and signatures."""
@@ -91,6 +95,8 @@ def publish_received(
         signature = check_signature(terms.signature, read.run, _table(files), _text(manifest), terms.name)
         digests = _digests(files, blobs, read.run)
         held.enter_context(one_publisher(settings.data / "publishing", read.run))
+        if terms.held:
+            terms.held()
         copies = held.enter_context(tempfile.TemporaryDirectory(prefix="portal-numbers-"))
         found = discover(read, places.copied(_copies(found, settings, Path(copies))))
         job = Publication(read, found, terms.name, settings, engine, terms.progress, by, terms.after)
@@ -108,14 +114,18 @@ def publish_received(
 
 
 def check_received(
-    settings: Settings, engine: Engine, manifest: Mapping[str, Any] | str | None, files: Sent, name: str = SOURCE
+    settings: Settings,
+    engine: Engine,
+    manifest: Mapping[str, Any] | str | None,
+    files: Sent,
+    terms: Terms | None = None,
 ) -> CheckReport:
     """What is still missing of a release; without a manifest the files alone are looked at. Nothing is changed."""
-    blobs, run = open_blobs(settings), None
+    blobs, run, terms = open_blobs(settings), None, terms or Terms()
     if manifest is None:
-        _refuse([*faults_of_table(files)], name)
+        _refuse([*faults_of_table(files)], terms.name)
     else:
-        run = _understand(settings, manifest, files, blobs, Terms(name=name))[0].run
+        run = _understand(settings, manifest, files, blobs, terms)[0].run
     missing = _missing(files, blobs)
     sizes = dict(files.values())
     return CheckReport(
@@ -126,6 +136,23 @@ def check_received(
         missing,
         sum(m["size"] for m in missing),
     )
+
+
+def declared_files(manifest: str, name: str = SOURCE) -> dict[str, tuple[str, int]]:
+    """The table of a manifest that tells sha256 and size of its files itself; those without are left out."""
+    read = read_manifest(manifest.encode("utf-8", "surrogatepass"), name)
+    entries = [(f, c.location) for c in checkpoints_of(read) for f in c.files]
+    entries += [(f, None) for c in chunks_of(read) for f in c.files]
+    entries += [(FileEntry(m.file, m.size, m.sha256), None) for m in read.metrics]
+    entries += [(o.file, None) for o in orders_of(read) if o.file]
+    return {
+        f"{location}/{entry.path}" if location else entry.path: (entry.sha256, entry.size)
+        for entry, location in entries
+        if entry.sha256 is not None
+        and entry.size is not None
+        and not is_remote(location or "")
+        and not is_remote(entry.path)
+    }
 
 
 def current_version(engine: Engine, run: str) -> int:
@@ -163,6 +190,8 @@ def _understand(
         read = read_manifest(_text(manifest), terms.name)
     except ManifestRefused as refused:
         raise ManifestRefused(terms.name, [*refused.faults, *faults]) from None
+    if terms.allow:
+        terms.allow(read.run)
     _refuse(faults, terms.name)
     places = ReceivedPlaces(files, blobs)
     found = discover(read, places)
@@ -197,7 +226,7 @@ def _buckets(found: Discovery, blobs: BlobStore, files: Sent, settings: Settings
 
 
 def _missing(files: Sent, blobs: BlobStore) -> list[dict[str, Any]]:
-    first = {sha256: path for path, (sha256, _) in reversed(files.items())}
+    first = {sha256: path for path, (sha256, _) in reversed(list(files.items()))}
     sizes = {files[path] for path in first.values()} | set(files.values())
     with ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="blobs") as pool:
         held = dict(zip(first, pool.map(blobs.has, first), strict=True))

@@ -43,10 +43,12 @@ from portal.web import (
     moments,
     pairs,
     problems,
+    publishing,
     runs,
     search,
     steps,
     tokens,
+    uploads,
     workers,
 )
 from portal.web.deps import Desk
@@ -63,7 +65,7 @@ NOUNS = (steps, pairs, metrics, checkpoints, chunks, runs, lineage, evaluations,
 DIRECT = ((metrics.api, metrics.read_metric_data), (steps.api, steps.read_step), (tokens.api, tokens.read_tokens))
 """What is answered without the framework."""
 
-_STREAMED = re.compile(r"^/(files|static)/|^/(datasets/)?([^/]+/){1,2}resolve/")
+_STREAMED = re.compile(r"^/(files|static|api/v1/blobs)/|^/(datasets/)?([^/]+/){1,2}resolve/")
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -113,6 +115,8 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(noun.pages)
     loose = (
         access.router,
+        uploads.router,
+        publishing.router,
         attempts.router,
         workers.router,
         jobs.router,

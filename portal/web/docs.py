@@ -40,6 +40,10 @@ TAGS = [
     {"name": "data", "description": "Chunks of training data and the rows one step read."},
     {"name": "metrics", "description": "Numbers by step, with their definitions; nothing is hidden by sampling."},
     {"name": "files", "description": "Bytes by their sha256."},
+    {
+        "name": "publishing",
+        "description": "Runs come in: files by their sha256, then the manifest that makes them a release.",
+    },
     {"name": "jobs", "description": "Training that goes on from a checkpoint, on workers attached to the portal."},
     {"name": "workers", "description": "What workers say: they attach themselves, lease jobs and tell how these go."},
     {"name": "portal", "description": "Whether the portal itself is well."},

@@ -126,7 +126,10 @@ PERMISSIONS |= {
 PERMISSIONS |= {("POST", path): ANYONE for path in ("/api/models/{rest:path}", "/api/datasets/{rest:path}")}
 """A list of paths is too long for an address: these only read."""
 PERMISSIONS |= {("GET", "/api/v1/whoami"): HOLDER}
-PERMISSIONS |= {("POST", f"/api/v1/jobs/{{job}}/{wish}"): PUBLISHER for wish in ("cancel", "retry")}
+PERMISSIONS |= {(method, "/api/v1/blobs/{sha256}"): UPLOADER for method in ("HEAD", "PUT")}
+PERMISSIONS |= {("POST", f"/api/v1/releases{rest}"): PUBLISHER for rest in ("", "/check")}
+PERMISSIONS |= {("POST", f"/api/v1/jobs{rest}"): PUBLISHER for rest in ("", "/preview", "/{job}/cancel", "/{job}/retry")}
+"""With PORTAL_ANONYMOUS_JOBS these are open to everybody."""
 PERMISSIONS |= {("POST", f"/api/v1/workers{rest}"): WORKER for rest in ("", "/{worker}/lease")}
 PERMISSIONS |= {("POST", "/api/v1/workers/{worker}/drain"): ADMIN}
 PERMISSIONS |= {
