@@ -31,9 +31,10 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     for name in list(os.environ):
         if name.startswith("PORTAL_") and not name.startswith("PORTAL_TEST_"):
             monkeypatch.delenv(name)
-    # Nor do credentials: neither those of this machine, nor those a cloud would hand out.
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
+    # Nor do credentials, those of the tests' own S3 server excepted, nor what a cloud would hand out.
+    if os.environ.get("AWS_ACCESS_KEY_ID") != ACCESS_KEY:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))

@@ -130,6 +130,32 @@ def rows_of(
     return BatchRows(facts, step, order.view, total, first, rows, cost)
 
 
+def batch_locator(
+    session: Session, settings: Settings, facts: ReleaseFacts
+) -> Callable[[int], tuple[OrderView, int, list[RowRef]]]:
+    """Names the rows of any step without reading them: (order, rows of a full batch, rows there are).
+
+    Index files are opened once. The function raises OrderUnknown with the reason when rows cannot be named.
+    """
+    opened: dict[int, tuple[ReadOrder | None, int | None]] = {}
+
+    def locate(step: int) -> tuple[OrderView, int, list[RowRef]]:
+        order, per_step = _order(facts, step)
+        if order.id not in opened:
+            opened[order.id] = _open_order(session, settings, facts, order, Tally())
+        read_order, entries = opened[order.id]
+        total = rows_total(order.entry, per_step, facts.chunk_rows, step, entries)
+        refs = locate_rows(order.entry, per_step, facts.chunk_rows, step, 0, total, read_order)
+        return order.view, per_step, refs
+
+    return locate
+
+
+def chunk_files(session: Session, facts: ReleaseFacts, names: Sequence[str]) -> dict[str, list[FileRow]]:
+    """The files of these chunks, each in the order of its shards."""
+    return _data_files(session, facts, list(names))
+
+
 def read_chunk(
     session: Session, settings: Settings, facts: ReleaseFacts, name: str, choose: Callable[[int], Sequence[int]]
 ) -> tuple[int, list[Row | RowFault]]:
@@ -171,7 +197,7 @@ def _open_order(
     """The published index, opened, and its length where it tells; what it reads elsewhere is counted in ``cost``."""
     if order.entry.file is None:
         return None, None
-    row = facts.loose_files.get(order.entry.file.path)
+    row = facts.loose_file(order.entry.file.path)
     if row is None or place_in_reach(row) is None:
         raise Unavailable(
             f"The order of step {order.first_step} lies in {order.entry.file.path}, which is not on this machine.",

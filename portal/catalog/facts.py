@@ -249,6 +249,12 @@ class ReleaseFacts:
         """The last step there is: as published, or where nobody said, that of the last checkpoint."""
         return max(self.head.last_step, self.steps[-1] if self.steps else 0)
 
+    def loose_file(self, named: str) -> FileRow | None:
+        """A file that belongs to no checkpoint and no chunk, as the manifest names it: by its path, or by its address."""
+        return self.loose_files.get(named) or next(
+            (file for file in self.loose_files.values() if any(p.uri == named for p in file.places)), None
+        )
+
     def check_step(self, step: int) -> None:
         """Raise StepNotRecorded, with the valid range and the nearest step, when the run has no such step."""
         last = self.last_step

@@ -228,7 +228,7 @@ def _rows_in_a_row(facts: ReleaseFacts, order: OrderFact, begin: int, end: int) 
 
 def _order_files(facts: ReleaseFacts, orders: Sequence[OrderFact], links: Links) -> list[FileView]:
     paths = dict.fromkeys(o.entry.file.path for o in orders if o.entry.file is not None)
-    return [links.file_view(facts.loose_files[p]) for p in paths if p in facts.loose_files]
+    return [links.file_view(file) for p in paths if (file := facts.loose_file(p))]
 
 
 def _once(files: Sequence[FileView]) -> list[FileView]:

@@ -227,7 +227,7 @@ def _made_model(facts: ReleaseFacts, checkpoint: CheckpointFact | None, rows: Se
 def _of_run(facts: ReleaseFacts, there: set[str]) -> Iterator[RepoFile]:
     """Config and tokenizer of the run, where a checkpoint does not bring its own."""
     config = facts.head.model.get("config")
-    yield from named_again(facts.loose_files.get(config) if isinstance(config, str) else None, "config.json")
+    yield from named_again(facts.loose_file(config) if isinstance(config, str) else None, "config.json")
     if there & {"tokenizer.json", "tokenizer.model", "vocab.json"} or facts.tokenizer is None:
         return
     name = facts.tokenizer.path.rsplit("/", 1)[-1]

@@ -92,7 +92,7 @@ def _order_digest(session: Session, facts: ReleaseFacts, order: OrderFact | None
     if key not in facts.kept:
         wanted = {facts.chunks[name].id for name in order.entry.chunks}
         files = [[r.path, r.size, r.sha256] for r in _chunk_rows(session, facts) if r.chunk_id in wanted]
-        index = facts.loose_files.get(order.entry.file.path) if order.entry.file else None
+        index = facts.loose_file(order.entry.file.path) if order.entry.file else None
         sizes = [[s.first_step, s.last_step, s.rows_per_step] for s in facts.stages]
         rule = asdict(order.entry) | {"where": ""}
         sources = [facts.chunks[name].row.sources for name in order.entry.chunks]

@@ -113,13 +113,13 @@ def _may_be_half(facts: ReleaseFacts, order: OrderFact, per_step: int, step: int
 
 def _is_elsewhere(facts: ReleaseFacts, order: OrderFact | None, names: list[str]) -> bool:
     """Whether the rows of a step, or the index that names them, lie on another server."""
-    index = facts.loose_files.get(order.entry.file.path) if order and order.entry.file else None
+    index = facts.loose_file(order.entry.file.path) if order and order.entry.file else None
     return not facts.at_hand.issuperset(names) or (index is not None and index.local is None)
 
 
 def _out_of_reach(facts: ReleaseFacts, settings: Settings | None, order: OrderFact | None, names: list[str]) -> str:
     if order is not None and order.entry.file is not None:
-        index = facts.loose_files.get(order.entry.file.path)
+        index = facts.loose_file(order.entry.file.path)
         if index is None or place_in_reach(index) is None:
             return f"The index file {order.entry.file.path} is not at hand: this portal holds no copy of it."
     return next(filter(None, (why_unreadable(facts, settings, name) for name in names)), "")

@@ -184,7 +184,9 @@ class Portal:
                     yield answer
                     return
         except UNREACHABLE as error:
-            raise Unavailable(f"{address} does not answer: {_told(error)}.", "Check the network; try again.") from None
+            raise Unavailable(
+                f"{_shown(address)} does not answer: {_told(error)}.", "Check the network; try again."
+            ) from None
         raise Unavailable(f"{url} redirects more than {HOPS} times.", "Report it to the portal's operator.")
 
     def _client(self, address: str) -> httpx.Client:
@@ -204,7 +206,7 @@ class Portal:
             return read_refusal(answer)
         remedy = {401: "It is not public.", 403: "It is not public.", 404: "It is not there any more."}
         return Unavailable(
-            f"{address} answered {answer.status_code}.",
+            f"{_shown(address)} answered {answer.status_code}.",
             remedy.get(answer.status_code, "Try again later."),
             answered=answer.status_code,
         )
@@ -253,6 +255,11 @@ def _joined(address: str, url: str) -> str:
         return urljoin(address, url)
     except ValueError as error:
         raise Unavailable(f"{url!r} is no address: {error}.", "Report it to the portal's operator.") from None
+
+
+def _shown(address: str) -> str:
+    """An address as messages and reports may hold it: what is signed in a query opens the file for whoever reads it."""
+    return address.partition("?")[0]
 
 
 def _told(error: Exception) -> str:
