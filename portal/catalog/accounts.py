@@ -149,10 +149,14 @@ def find_caller(session: Session, secret: str) -> Caller | None:
     now = datetime.now(UTC)
     if row is None or _view(row, now).state != "active":
         return None
+    caller = Caller(row.id, row.name, row.role, row.organisation)
     if row.last_used_at is None or now - _utc(row.last_used_at) >= _USED_EVERY:
-        session.execute(update(ApiToken).where(col(ApiToken.id) == row.id).values(last_used_at=now))
+        # SQLite refuses to turn a transaction that has read into a writing one once somebody else has written, which
+        # requests with the same token do at the same moment.
+        session.rollback()
+        session.execute(update(ApiToken).where(col(ApiToken.id) == caller.token_id).values(last_used_at=now))
         session.commit()
-    return Caller(row.id, row.name, row.role, row.organisation)
+    return caller
 
 
 def _digest(secret: str) -> str:
