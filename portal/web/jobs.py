@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Query, Request
+from fastapi import APIRouter, Body, Header, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from portal.catalog.accounts import Caller
@@ -27,6 +27,8 @@ from portal.catalog.jobs.listing import (
 from portal.catalog.jobs.wishes import cancel, retry
 from portal.database import open_session
 from portal.errors import BadRequest, FileNotCatalogued, Forbidden
+from portal.jobs.preflight import Preview, preview_job, submit_job
+from portal.jobs.requests import JobRequest
 from portal.storage.blobs import open_blobs
 from portal.web.deps import Cursor, Db, Desk, Limit, PortalAddress, as_json, get_desk, page_answer, ready_answer
 from portal.web.elsewhere import Told, about_content, send_elsewhere
@@ -54,6 +56,32 @@ def read_jobs(  # noqa: PLR0913 - every way a list can be narrowed
 ) -> Response:
     """The newest first."""
     return page_answer(request, list_jobs(db, state or None, run or None, caller.name if mine else None, limit, cursor))
+
+
+@router.post("/jobs", status_code=201, response_model=JobDetail, summary="Submit a job")
+def submit(
+    request: Request,
+    db: Db,
+    jobs: Jobs,
+    caller: JobCaller,
+    body: JobRequest,
+    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+) -> Response:
+    """Goes on from a checkpoint over rows that are written down before: the run's own order, a list of chunks, or
+    their sources re-weighted. With an `Idempotency-Key` the same request sent again is the same job (200).
+    422 `preflight-refused` carries everything that speaks against it."""
+    desk = get_desk(request)
+    job, is_new = submit_job(desk.engine, desk.settings, body, caller, jobs.rules, idempotency_key)
+    jobs.bell.ring()
+    made = Response(as_json(get_job(db, job)), 201 if is_new else 200, media_type="application/json")
+    made.headers.update({"Cache-Control": "no-store", "Location": f"/api/v1/jobs/{job}"})
+    return made
+
+
+@router.post("/jobs/preview", response_model=Preview, summary="Look at a job before it is submitted")
+def preview(request: Request, db: Db, jobs: Jobs, caller: JobCaller, body: JobRequest) -> Response:  # noqa: ARG001
+    """Its settings with where they come from, its row plan, what speaks for and against it. Nothing is kept."""
+    return answer(preview_job(db, get_desk(request).settings, body, jobs.rules))
 
 
 @router.get("/jobs/{job}", response_model=JobDetail, summary="A job")
