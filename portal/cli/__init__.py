@@ -42,6 +42,7 @@ COMMANDS = {
     "publish": Command(
         "publish", "Check, hash and register a release in the local catalog; run it again to resume or to update."
     ),
+    "mirror": Command("mirror", "Copy files of a run that lie elsewhere into the portal's own store, verified."),
     "export": Command(
         "export", "Write a run as a static bundle that needs no portal: a folder, .zip or .tar with pages and digests."
     ),
@@ -54,6 +55,7 @@ COMMANDS = {
     ),
     "token": Command("token", "Make, list and revoke API tokens of this portal's catalog."),
     "releases": Command("releases", "List the manifests of known open runs that ship with the portal."),
+    "worker": Command("worker", "Attach compute to a portal: run its jobs on this machine, on Slurm or on Ray."),
     "serve": Command(
         "serve", "Serve pages and API. An embedded database is migrated; a shared one must be up to date."
     ),

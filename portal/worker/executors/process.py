@@ -49,6 +49,7 @@ class ProcessExecutor:
         self._gpus = gpus
         self._slots = slots if slots is not None else max(gpus, 1)
         self._deadlines: dict[str, float] = {}
+        self._swept: set[str] = set()
 
     @classmethod
     def of(cls, attempts: Path, gpus: int | None, options: Mapping[str, str]) -> ProcessExecutor:
@@ -126,7 +127,7 @@ class ProcessExecutor:
         if process is not None:
             reap(process.pid)
         if ended := exit_state(placed.spool):
-            kill_all(placed.name)  # what a killed runner left behind holds the GPU
+            self._sweep(placed.name)
             return ended
         if process is not None and process.boot != boot_id():
             return EngineState("node_lost", None, "this machine was started anew")
@@ -137,10 +138,16 @@ class ProcessExecutor:
             return EngineState("running")
         if ended := exit_state(placed.spool):  # written between the two looks
             return ended
-        kill_all(placed.name)
+        self._sweep(placed.name)
         if record is not None and record.stopping:
             return EngineState("cancelled")
         return EngineState("gone", None, "its process ended without leaving an exit code")
+
+    def _sweep(self, name: str) -> None:
+        """End, once, what a killed runner left behind: it would hold the GPU."""
+        if name not in self._swept:
+            self._swept.add(name)
+            kill_all(name)
 
     def _choose(self, task: Task) -> list[int]:
         if task.gpus > self._gpus:

@@ -48,8 +48,8 @@ class RayExecutor:
     def __init__(self, address: str = ADDRESS, token: str = "") -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(base_url=address.rstrip("/"), headers=headers, timeout=TIMEOUT)
-        self._starting: dict[str, tuple[int, float]] = {}
-        """GPUs of tasks that the cluster's figures do not show yet, and until when."""
+        self._starting: dict[str, tuple[int, int, float]] = {}
+        """GPUs and CPUs of tasks that the cluster's figures do not show yet, and until when."""
 
     @classmethod
     def of(cls, attempts: Path, gpus: int | None, options: Mapping[str, str]) -> RayExecutor:  # noqa: ARG003
@@ -78,7 +78,7 @@ class RayExecutor:
         answer = self._ask("POST", "/api/jobs/", json=asked)
         if answer.status_code >= 400 and "already exists" not in answer.text:
             raise _refused(answer)
-        self._starting[task.name] = (task.gpus, time.monotonic() + SETTLE)
+        self._starting[task.name] = (task.gpus, task.cpus, time.monotonic() + SETTLE)
         return Placed(task.name, task.spool, task.name)
 
     def find(self, task: Task) -> Placed | None:
@@ -103,7 +103,9 @@ class RayExecutor:
         usage = self._usage()
         used, total = usage.get("GPU", (0.0, 0.0))
         used_cpus, cpus = usage.get("CPU", (0.0, 0.0))
-        return Capacity(max(int(total - used) - self._begun(), 0), int(total), max(int(cpus - used_cpus), 0))
+        begun_gpus, begun_cpus = self._begun()
+        free = max(int(total - used) - begun_gpus, 0)
+        return Capacity(free, int(total), max(int(cpus - used_cpus) - begun_cpus, 0))
 
     def close(self) -> None:
         """Close the connections."""
@@ -133,10 +135,10 @@ class RayExecutor:
             raise Unavailable("The Ray head does not tell its resources yet.", "It is asked again.")
         return {name: (float(used), float(total)) for name, (used, total) in found.items()}
 
-    def _begun(self) -> int:
+    def _begun(self) -> tuple[int, int]:
         now = time.monotonic()
-        self._starting = {name: found for name, found in self._starting.items() if found[1] > now}
-        return sum(gpus for gpus, _ in self._starting.values())
+        self._starting = {name: found for name, found in self._starting.items() if found[2] > now}
+        return sum(gpus for gpus, _, _ in self._starting.values()), sum(c for _, c, _ in self._starting.values())
 
     def _state(self, placed: Placed) -> EngineState:
         try:

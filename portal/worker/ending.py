@@ -1,0 +1,123 @@
+"""How an attempt ended, and telling it: the last of log, numbers and checkpoints, then one completion."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from portal.errors import Conflict, PortalError, StaleLease, Unavailable
+from portal.worker.calls import AttemptCalls
+from portal.worker.heartbeat import GRACEFUL, KILL, NO
+from portal.worker.outputs import Checkpoints
+from portal.worker.shipping import Shipper
+from portal.worker.spool import DONE, Json, Lease, Spool
+from portal.worker.training import TrainerProcess, read_json
+
+SUCCEEDED, FAILED, PREEMPTED, CANCELLED = "succeeded", "failed", "preempted", "cancelled"
+DONE_CODE, SAVED_CODE, BAD_INPUT_CODE = 0, 75, 65
+LONGEST_WAIT = 30.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What became of an attempt, before the portal has looked at it."""
+
+    outcome: str
+    exit_code: int | None
+    message: str
+    retryable: bool = False
+
+
+def judge(code: int, wish: str, reason: str, last_words: str) -> Ending:
+    """The ending that a trainer's exit code means, given what it was asked for."""
+    if code == DONE_CODE:
+        return Ending(SUCCEEDED, code, "")
+    asked = wish in (GRACEFUL, KILL)
+    if code == SAVED_CODE:
+        return Ending(CANCELLED if asked else PREEMPTED, code, reason or "Saved and stopped on request.")
+    if asked:
+        return Ending(CANCELLED, code, "Ended before it had saved.")
+    if code == BAD_INPUT_CODE:
+        return Ending(FAILED, code, last_words or "The trainer refused its input.")
+    if code > 128:
+        # Out of memory, an operator, a node that goes down: the next attempt may fare better.
+        memory = " Memory may have run out." if code == 137 else ""
+        return Ending(FAILED, code, f"The trainer was ended by signal {code - 128}.{memory}", retryable=True)
+    return Ending(FAILED, code, f"The trainer ended with exit code {code}: {last_words}".rstrip(": "))
+
+
+def tell_end(
+    spool: Spool,
+    lease: Lease,
+    calls: AttemptCalls,
+    ending: Ending,
+    offline_grace: float,
+    renew: Callable[[], None] = lambda: None,
+) -> bool:
+    """Hand in what is left and tell the portal the end; False where the attempt has no right to tell it any more.
+
+    Keeps trying for ``offline_grace`` seconds while the portal does not answer (then Unavailable); ``renew`` is
+    called in between. Told twice is told once.
+    """
+    shipper, checkpoints = Shipper(spool, calls), Checkpoints(spool, lease, calls)
+    give_up = time.monotonic() + offline_grace
+    wait = 0.5
+    while True:
+        try:
+            _ship_all(shipper, checkpoints, ending)
+            state = calls.complete(_completion(spool, shipper, checkpoints, ending))
+        except StaleLease as error:
+            _log.info("Attempt %s ended elsewhere: %s", lease.name, error.message)
+            spool.write(DONE, {"state": "stale", "message": error.message})
+            return False
+        except Conflict as error:
+            _log.warning("Attempt %s had told another end before: %s", lease.name, error.message)
+            state = "told before"
+        except Unavailable as error:
+            if time.monotonic() > give_up:
+                raise
+            _log.warning("The end of attempt %s waits: %s", lease.name, error.message)
+            renew()
+            time.sleep(wait)
+            wait = min(wait * 2, LONGEST_WAIT)
+            continue
+        spool.write(DONE, {"state": state, "outcome": ending.outcome, "message": ending.message}, durable=True)
+        return True
+
+
+def end_of_trainer(spool: Spool, wish: str = NO, reason: str = "") -> Ending | None:
+    """The ending by the exit code the trainer left; None where it left none."""
+    trainer = TrainerProcess(spool)
+    code = trainer.poll() if trainer.begun else None
+    return None if code is None else judge(code, wish, reason, trainer.last_words())
+
+
+def _ship_all(shipper: Shipper, checkpoints: Checkpoints, ending: Ending) -> None:
+    shipper.ship_log()
+    try:
+        shipper.ship_metrics()
+        checkpoints.hand_in(finished=ending.outcome == SUCCEEDED)
+    except (StaleLease, Unavailable):
+        raise
+    except PortalError as error:
+        # What the portal will never take (a number it cannot read) must not hide how the attempt ended.
+        _log.warning("Something was refused and left out: %s", error)
+
+
+def _completion(spool: Spool, shipper: Shipper, checkpoints: Checkpoints, ending: Ending) -> Json:
+    refusal = checkpoints.refusal() if ending.outcome == SUCCEEDED else None
+    outcome = FAILED if refusal else ending.outcome
+    return {
+        "outcome": outcome,
+        "exit_code": ending.exit_code,
+        "retryable": ending.retryable,
+        "message": (f"The portal refused the final checkpoint: {refusal}" if refusal else ending.message)[:4000],
+        "environment": {
+            **read_json(spool.output / "environment.json"),
+            **({"result": result} if (result := read_json(spool.output / "result.json")) else {}),
+        },
+        "log_sha256": shipper.log_digest(),
+    }
