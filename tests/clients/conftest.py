@@ -6,12 +6,13 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -33,6 +34,7 @@ from portal.settings import Settings
 from portal.web.app import create_app
 from tests.clients import environments
 from tests.conftest import REPOSITORY, missing
+from tests.seaweed import ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedServer
 
 RUN, ELSEWHERE = "demo/tiny", "demo/elsewhere"
 PREFIX = "/below/a/proxy"
@@ -110,28 +112,91 @@ def _about(path: Path) -> dict[str, Any]:
     return {"size": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
+def _moved(folder: Path, server: SeaweedServer) -> Path:
+    """demo/tiny as a release whose checkpoints and chunks lie in a bucket, with sizes and digests as published."""
+    document = yaml.safe_load((TINY / "release.yaml").read_text())
+    client = server.client()
+    for name in ("configs", "evals", "metrics", "tokenizer.json", "tokenizer_config.json"):
+        source = TINY / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+
+    def put(path: Path) -> dict[str, Any]:
+        # As it is named in the repository of the data.
+        key = path.relative_to(TINY).as_posix()
+        client.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
+        return {"path": f"s3://{BUCKET}/{key}"} | _about(path)
+
+    (pattern,) = document["checkpoints"]
+    document["checkpoints"] = [
+        {
+            "step": 50 * k,
+            "labels": [f"ckpt_{k:03d}"],
+            "contains": pattern["contains"],
+            "dtype": pattern["dtype"],
+            "files": [put(p) for p in sorted((TINY / "checkpoints" / f"step-{50 * k:04d}").rglob("*")) if p.is_file()],
+        }
+        for k in range(pattern["steps"]["count"])
+    ]
+    for chunk in document["data"]["chunks"]:
+        chunk["files"] = [put(TINY / file["path"]) for file in chunk["files"]]
+    index = put(TINY / "data" / "order.u32")
+    for order in document["data"]["order"]:
+        order["file"] = index
+    shutil.copy(TINY / "checkpoints" / "step-0600" / "config.json", folder / "config.json")
+    document["model"]["config"] = "config.json"
+    path = folder / "release.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
 @pytest.fixture(scope="session")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """What the calls are told: where the portal is, and what has to come out."""
-    folder = tmp_path_factory.mktemp("clients")
+def hubs(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Callable[[str], Any]]:
+    """What the calls are told, by where the run's bytes lie (``here`` or ``s3``): the portal's address, and what has to
+    come out."""
+    known: dict[str, dict[str, Any]] = {}
+    with ExitStack() as stack:
+        # Signed for by whichever portal comes first.
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+
+        def start(place: str) -> dict[str, Any]:
+            if place not in known:
+                server = request.getfixturevalue("seaweed") if place == "s3" else None
+                known[place] = stack.enter_context(_portal(tmp_path_factory.mktemp(f"clients-{place}"), server))
+            return known[place]
+
+        yield start
+
+
+@contextmanager
+def _portal(folder: Path, server: SeaweedServer | None) -> Iterator[dict[str, Any]]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         # Redirects lead to another host name, as they do in real life: clients treat these differently.
         settings = Settings(
-            data=folder / "data", public_url=f"http://localhost:{port}{PREFIX}", hf_endpoint=f"http://127.0.0.1:{port}"
+            data=folder / "data",
+            public_url=f"http://localhost:{port}{PREFIX}",
+            hf_endpoint=f"http://127.0.0.1:{port}",
+            s3_endpoint=server.endpoint if server else "",
         )
         settings.data.mkdir()
         engine = create_database_engine(settings)
         migrate(engine)
         build_demo(settings, engine, only="tiny")
+        if server:
+            # Published here once, so that its lines are indexed and its blocks known; then it moves.
+            publish(_moved(folder, server), settings, engine)
         publish(_elsewhere(folder), settings, engine)
         with open_session(engine) as session:
-            refs = list_refs(session, "models", RUN)
+            refs = list_refs(session, "models", RUN, settings)
         engine.dispose()
         app = create_app(settings)
         with _serving(Proxy(app), listening):
             commits = {ref.name: ref.commit for ref in [*refs.branches, *refs.tags]}
-            yield _facts(f"http://localhost:{port}") | {"commits": commits}
+            address = f"http://localhost:{port}"
+            away = httpx.head(f"{address}/{RUN}/resolve/step-300/model.safetensors")
+            assert (away.status_code == 302) == (server is not None)
+            yield _facts(address) | {"commits": commits}
         app.state.desk.engine.dispose()
 
 
@@ -168,14 +233,16 @@ def _rows(address: str, step: int) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def calls(hub: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, dict[str, Any]]]:
-    """What each call of a set of clients came to, by its name; a set is run once."""
-    known: dict[str, dict[str, dict[str, Any]]] = {}
+def calls(
+    hubs: Callable[[str], dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str], dict[str, dict[str, Any]]]:
+    """What each call of a set of clients came to, by its name, where the bytes lie there; a set is run once."""
+    known: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
 
-    def run(name: str) -> dict[str, dict[str, Any]]:
-        if name not in known:
-            known[name] = _run(name, hub, tmp_path_factory.mktemp(f"calls-{name}"))
-        return known[name]
+    def run(name: str, place: str) -> dict[str, dict[str, Any]]:
+        if (name, place) not in known:
+            known[name, place] = _run(name, hubs(place), tmp_path_factory.mktemp(f"calls-{name}-{place}"))
+        return known[name, place]
 
     return run
 

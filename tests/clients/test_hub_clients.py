@@ -20,16 +20,19 @@ def _names() -> Iterator[str]:
                 yield node.name
 
 
+PLACES = ("here", "s3")
+"""Where the bytes lie: on the portal's own machine, or on an S3 server whose signed addresses clients are sent to."""
 CASES = [
-    pytest.param(each, name, marks=pytest.mark.xdist_group(f"clients-{each}"), id=f"{each}-{name}")
+    pytest.param(each, place, name, marks=pytest.mark.xdist_group(f"clients-{each}"), id=f"{each}-{place}-{name}")
     for each in SETS
+    for place in PLACES
     for name in _names()
 ]
 
 
 # The first of a set waits for all of them, and for the environment where everything is required.
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize(("clients", "name"), CASES)
-def test_call(calls: Callable[[str], dict[str, dict[str, Any]]], clients: str, name: str) -> None:
-    done = calls(clients)[name]
+@pytest.mark.parametrize(("clients", "place", "name"), CASES)
+def test_call(calls: Callable[[str, str], dict[str, dict[str, Any]]], clients: str, place: str, name: str) -> None:
+    done = calls(clients, place)[name]
     assert done["passed"], done.get("why")
