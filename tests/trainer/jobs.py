@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -165,13 +166,15 @@ class Runner:
         pid = self._ask({"call": function, "arguments": arguments, "log": str(self._new_log())})["pid"]
         assert self.wait(pid) == 0, self._log().read_text()
 
-    def together(self, wanted: Job, processes: int, port: int) -> tuple[list[int], str]:
+    def together(self, wanted: Job, processes: int) -> tuple[list[int], str]:
         """Run a job as torchrun would: one process a rank."""
         arguments, pids = wanted.write(), []
         log = self._new_log()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
         for rank in range(processes):
             place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
-            place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
             pids.append(self._ask({"start": arguments, "log": str(log), "environment": place})["pid"])
         return [self.wait(pid) for pid in pids], log.read_text()
 
