@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -189,6 +189,10 @@ class Portal:
             ) from None
         raise Unavailable(f"{url} redirects more than {HOPS} times.", "Report it to the portal's operator.")
 
+    def points_elsewhere(self, url: str, address: str) -> bool:
+        """Whether ``url`` is this portal's own and led to ``address`` on another host."""
+        return self._is_here(_joined(f"{self.url}/", url)) and not self._is_here(address)
+
     def _client(self, address: str) -> httpx.Client:
         """Other hosts (the Hub, a bucket) never see this portal's token."""
         if self._is_here(address):
@@ -224,6 +228,32 @@ class Portal:
             if following == cursor:
                 raise unexpected(f"{self.url}/api/v1{path}", ValueError("its next page is the same page"))
             cursor = following
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        content: bytes | Iterable[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> httpx.Response:
+        """One request below ``/api/v1``, sent once; ``timeout`` is how long its answer may take.
+
+        What the portal refuses is raised, and Unavailable where it does not answer or leads elsewhere.
+        """
+        address = f"{self.url}/api/v1{path}"
+        patience = httpx.Timeout(self._timeout, read=timeout or self._timeout)
+        try:
+            answer = self._http.request(method, address, content=content, headers=headers, timeout=patience)
+        except UNREACHABLE as error:
+            raise Unavailable(f"{self.url} does not answer: {_told(error)}.", "Is the portal running there?") from None
+        if answer.has_redirect_location:
+            raise Unavailable(
+                f"{self.url} leads to {answer.headers['location'][:200]}.", "Give the address it leads to.", moved=True
+            )
+        if answer.status_code >= 400:
+            raise read_refusal(answer)
+        return answer
 
     def _get(self, path: str, **asked: Any) -> Answer:
         return read_answer(self._ask(f"{self.url}/api/v1{path}", {k: v for k, v in asked.items() if v is not None}))
@@ -281,14 +311,21 @@ def read_refusal(answer: httpx.Response) -> PortalError:
     known = ("type", "title", "status", "detail", "code", "remedy", "instance")
     kind = _KINDS.get(str(problem.get("code")), PortalError)
     extra = {k: v for k, v in problem.items() if k not in known}
-    return kind(str(problem["detail"]), str(problem.get("remedy", "")), **extra)
+    # Some kinds make their words of what they are given; here the words are there already.
+    error = kind.__new__(kind)
+    PortalError.__init__(error, str(problem["detail"]), str(problem.get("remedy", "")), **extra)
+    if kind is PortalError:
+        error.status = answer.status_code
+    if isinstance(error, errors.ManifestRefused):
+        told = extra.get("faults") or []
+        error.faults = [errors.Fault(*(str(f.get(k, "")) for k in ("where", "what", "remedy"))) for f in told]
+    return error
 
 
 def _kinds(parent: type[PortalError]) -> Iterator[tuple[str, type[PortalError]]]:
     yield parent.code, parent
     for child in parent.__subclasses__():
-        if child is not errors.ManifestRefused:  # made of faults, never of an answer
-            yield from _kinds(child)
+        yield from _kinds(child)
 
 
 _KINDS = dict(_kinds(PortalError))

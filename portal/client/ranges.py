@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,8 @@ class RangeFetcher:
         self._wanted = wanted
         self._advance = advance
         self._lock = threading.Lock()
+        self._led_to: str | None = None
+        """Where the portal sent us for this file: asked directly from then on, until it refuses."""
 
     def fetch_range(self, part: Path, offset: int, length: int) -> bool:
         """Fetch one range into its place in ``part``, and to the disk; False when its server sends whole files alone."""
@@ -66,14 +69,24 @@ class RangeFetcher:
             try:
                 return fetch()
             except Unavailable as error:
-                if is_final(error):
+                # A signed address is good for a while only: whoever made it is asked for another.
+                was_led, self._led_to = self._led_to is not None, None
+                if is_final(error) and not was_led:
                     raise
-                time.sleep(FIRST_WAIT * 2**attempt)
+                if not is_final(error):
+                    time.sleep(FIRST_WAIT * 2**attempt)
         return fetch()
+
+    @contextmanager
+    def _open(self, headers: dict[str, str] | None = None) -> Iterator[httpx.Response]:
+        with self._portal.open_url(self._led_to or self._wanted.url, headers) as answer:
+            if self._portal.points_elsewhere(self._wanted.url, str(answer.url)):
+                self._led_to = str(answer.url)
+            yield answer
 
     def _fetch_range(self, path: Path, offset: int, length: int) -> bool:
         headers = {"Range": f"bytes={offset}-{offset + length - 1}"}
-        with self._portal.open_url(self._wanted.url, headers) as answer:
+        with self._open(headers) as answer:
             if answer.status_code != 206 and length != self._wanted.size:
                 self.ranged = False
                 return False
@@ -84,7 +97,7 @@ class RangeFetcher:
         return True
 
     def _fetch_whole(self, path: Path) -> None:
-        with self._portal.open_url(self._wanted.url) as answer, path.open("wb") as part:
+        with self._open() as answer, path.open("wb") as part:
             self._check(answer, 0)
             told = answer.headers.get("content-length", "")
             self._write(answer.iter_raw(PIECE), part, self._wanted.size, int(told) if told.isdigit() else None)

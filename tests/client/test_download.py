@@ -16,7 +16,7 @@ from portal.client.download import GIVE_UP
 from portal.client.partial import Fetched
 from portal.client.ranges import Wanted
 from portal.errors import IntegrityError, TooLarge, Unavailable
-from tests.client.servers import FileServer
+from tests.client.servers import FileServer, file_server
 
 PART = 1 << 16
 BODY = random.Random(1).randbytes(10 * PART + 123)
@@ -407,3 +407,30 @@ def _stop_half_way(portal: Portal, files: FileServer, wanted: Wanted) -> None:
     with pytest.raises(Unavailable):
         download_all(portal, [wanted], workers=1, progress=Stopping())
     files.behaviour.statuses.clear()
+
+
+def test_an_address_that_was_signed_is_asked_until_it_expires(
+    at_files: Portal, files: FileServer, tmp_path: Path
+) -> None:
+    with file_server({"/signed-1": BODY, "/signed-2": BODY}) as bucket:
+        files.behaviour.redirects["/files/x"] = f"{bucket.url}/signed-1?signature=secret"
+        wanted = Wanted("/files/x", tmp_path / "big.bin", len(BODY), SHA)
+        done = download_all(at_files, [wanted], workers=1)
+        assert done[0].verified
+        assert len(files.ranges_of("/files/x")) == 1
+        assert len(bucket.ranges_of("/signed-1")) == 11
+        wanted.target.unlink()
+        fetched = 0
+
+        class Expiring(Counted):
+            def advance(self, count: int) -> None:
+                nonlocal fetched
+                fetched += count
+                if fetched > 3 * PART:
+                    bucket.behaviour.statuses["/signed-1"] = 403
+                    files.behaviour.redirects["/files/x"] = f"{bucket.url}/signed-2?signature=secret"
+                super().advance(count)
+
+        assert download_all(at_files, [wanted], workers=1, progress=Expiring())[0].verified
+        assert bucket.ranges_of("/signed-2")
+        assert wanted.target.read_bytes() == BODY
