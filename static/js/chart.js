@@ -138,11 +138,15 @@ export class Chart {
     return this.axis ? this.axis.toX(step) : step;
   }
 
+  toStep(x) {
+    return this.axis ? this.axis.toStep(x) : x;
+  }
+
   /** Step under a horizontal position, and the position of a step; pixels from the node's left edge. */
   stepAt(left) {
     const [from, to] = this.range;
     const x = from + ((left - this.margin.l) / this.width()) * (to - from);
-    return this.axis ? this.axis.toStep(x) : x;
+    return this.toStep(x);
   }
 
   xOf(step) {

@@ -6,6 +6,7 @@ import { Drawer } from "./drawer.js";
 import { Heads } from "./heads.js";
 import { Lanes } from "./lanes.js";
 import { whole } from "./numbers.js";
+import { showLargest } from "./spikes.js";
 import { address, figureQuery, fill, read } from "./state.js";
 import { Table } from "./table.js";
 
@@ -84,6 +85,7 @@ async function draw(preview = null) {
   try {
     const done = await chart.show(url, look(), settled, preview);
     if (!done) return;
+    showLargest(root.querySelector(".largest"), chart, choose);
     plot.querySelector(".waiting")?.remove();
     plot.dataset.ready = "true";
     const drawnIn = link(url);
@@ -105,6 +107,7 @@ function settled() {
 async function restyle() {
   delete plot.dataset.ready;
   await chart?.restyle(figureUrl(state.first, state.last, buckets()), look(), settle);
+  if (chart?.figure) showLargest(root.querySelector(".largest"), chart, choose);
   plot.dataset.ready = "true";
 }
 
@@ -160,7 +163,7 @@ function choose(at) {
   const same = step === state.step;
   if (!same) turn({ step });
   settle();
-  drawer.open(step);
+  drawer.open(step, true);
 }
 
 function fold(name, alone) {

@@ -94,13 +94,15 @@ def serving(settings: Settings) -> Iterator[str]:
 
 @pytest.fixture
 def look(request: pytest.FixtureRequest, browser: Browser, served: str) -> Iterator[Watched]:
-    """A page at 1280 px in light; parametrise indirectly with ``{width, scheme, bypass_csp}`` for others."""
+    """A page at 1280 px in light; parametrise indirectly with ``{width, scheme, has_touch, ...}`` for others."""
     wanted: dict[str, Any] = getattr(request, "param", {})
     context = browser.new_context(
         base_url=served,
         viewport=ViewportSize(width=wanted.get("width", 1280), height=820),
         color_scheme=wanted.get("scheme", "light"),
         bypass_csp=wanted.get("bypass_csp", False),
+        reduced_motion="reduce",
+        has_touch=wanted.get("has_touch", False),
         java_script_enabled=wanted.get("java_script_enabled", True),
     )
     page = context.new_page()

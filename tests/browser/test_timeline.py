@@ -156,6 +156,9 @@ def test_another_x_axis_keeps_clicks_zoom_and_lanes_at_their_steps(look: Watched
     assert box is not None
     page.mouse.click(x_at(page, count), box["y"] + 60)
     expect(page.locator("#drawer h2")).to_contain_text(f"{SPIKE:,}")
+    # The page has moved to what it found.
+    expect(page.locator("#drawer:not([aria-busy])")).to_be_visible()
+    page.evaluate("scrollTo(0, 0)")
     page.mouse.move(x_at(page, count) - 60, box["y"] + 100)
     page.mouse.down()
     page.mouse.move(x_at(page, count) + 60, box["y"] + 100, steps=4)
