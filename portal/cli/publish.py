@@ -11,7 +11,9 @@ import typer
 from portal.cli.catalogs import open_catalog
 from portal.cli.portals import AsJson
 from portal.cli.progress import progress_bars
+from portal.cli.sending import Sending, send_release
 from portal.cli.terminal import complain, number, print_fields, print_json, print_table, say, size
+from portal.errors import UsageError
 from portal.exchange.importers import ImportReport, import_layout
 from portal.exchange.publish import PublishReport
 from portal.exchange.publish import publish as publish_release
@@ -29,7 +31,7 @@ def add_to(application: typer.Typer) -> None:
     application.command("import")(import_)
 
 
-def publish(
+def publish(  # noqa: PLR0913 - one parameter for each option
     what: Annotated[
         str,
         typer.Argument(
@@ -46,13 +48,30 @@ def publish(
             "--look-up", help="Ask the Hub for sizes and sha256 of files that lie there; states them, unverified."
         ),
     ] = False,
+    to: Annotated[
+        str, typer.Option("--to", metavar="URL", help="Portal to send it to; default: the local catalog.")
+    ] = "",
+    token: Annotated[
+        str, typer.Option("--token", metavar="TOKEN", help="API token for that portal; better set PORTAL_TOKEN.")
+    ] = "",
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Send the token over http:// to another machine all the same.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, max=32, help="Files sent at a time.")] = 4,
     as_json: AsJson = False,
 ) -> None:
-    """Check, hash and register a release in the local catalog; run it again to resume or to update."""
+    """Check, hash and register a release in the local catalog, or send it to a portal; run it again to resume or to
+    update."""
     source = Path(what)
     if not source.exists() and any(what in (r.name, r.run) for r in list_releases()):
         source = find_release(what).path
     settings, key = Settings(), _key(sign)
+    if to:
+        if look_up:
+            raise UsageError("--look-up asks for the local catalog; it cannot go with --to.", "Leave one of them out.")
+        how = Sending(to, token or settings.token.get_secret_value(), insecure, workers, dry_run)
+        send_release(source, settings, key, how, as_json)
+        return
     with open_catalog(settings) as engine:
         with progress_bars() as progress:
             report = publish_release(source, settings, engine, dry_run, progress, ask_hub=look_up)

@@ -87,7 +87,7 @@ def hash_waiting(
         f.uri: OffsetBuilder()
         for chunk, files in found.chunks
         for f in files
-        if chunk.format == "jsonl" and not f.path.endswith((".gz", ".zst"))
+        if to.lines and chunk.format == "jsonl" and not f.path.endswith((".gz", ".zst"))
     }
     jobs = [
         HashJob(uri, path, f.size or 0, (lines[uri],) if uri in lines else ())
@@ -127,6 +127,8 @@ class HashingSettings:
     progress: PublishProgress | None = None
     open: Callable[[str], Store] = lambda _uri: LocalStore()
     """The store of a file by its URI."""
+    lines: bool = True
+    """Whether the lines of jsonl chunks are counted in the same read."""
 
 
 def compare_digests(found: Discovery, digested: Digested) -> list[Fault]:

@@ -241,9 +241,9 @@ def _missing(files: Sent, blobs: BlobStore) -> list[dict[str, Any]]:
     ]
     _refuse(wrong, SOURCE)
     return [
-        {"path": path, "sha256": sha256, "size": files[path][1]}
-        for sha256, path in first.items()
-        if held[sha256] is None
+        {"path": path, "sha256": sha256, "size": size}
+        for path, (sha256, size) in files.items()
+        if held[sha256] is None and first[sha256] == path
     ]
 
 

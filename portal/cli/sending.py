@@ -1,0 +1,86 @@
+"""``portal publish --to``: a release is sent to a portal elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from portal.cli.progress import progress_bars
+from portal.cli.terminal import number, print_fields, print_json, print_table, say, size
+from portal.client import Portal
+from portal.client.publish import LocalRelease, SentReport, check_address, publish_to
+from portal.client.upload import LocalFile
+from portal.errors import UsageError
+from portal.exchange.prepare import PreparedRelease, prepare
+from portal.settings import Settings
+
+if TYPE_CHECKING:
+    from portal.signing.keys import SigningKey
+
+SHOWN = 20
+"""Files a dry run names one by one."""
+
+
+@dataclass(frozen=True)
+class Sending:
+    """Where a release goes, and how."""
+
+    url: str
+    token: str
+    insecure: bool
+    workers: int
+    dry_run: bool
+
+    def __repr__(self) -> str:
+        return f"Sending({self.url!r})"
+
+
+def send_release(source: Path, settings: Settings, key: SigningKey | None, how: Sending, as_json: bool) -> None:
+    """Prepare, send, register, and print what became of it."""
+    if not how.token:
+        raise UsageError(
+            "Publishing to a portal needs a token.",
+            "Set PORTAL_TOKEN (or --token); its operator makes one with `portal token create --role publisher`.",
+        )
+    check_address(how.url, how.insecure)
+    with progress_bars() as progress, Portal(how.url, how.token) as api:
+        prepared = prepare(source, settings, key, progress)
+        report = publish_to(api, _release(prepared), how.dry_run, how.workers, progress)
+    if as_json:
+        print_json({**asdict(report), "elsewhere": prepared.elsewhere})
+        return
+    _print(report, prepared)
+
+
+def _release(prepared: PreparedRelease) -> LocalRelease:
+    files = {path: LocalFile(f.place, f.sha256, f.size) for path, f in prepared.files.items()}
+    signature = asdict(prepared.signature) if prepared.signature else None
+    return LocalRelease(prepared.run, prepared.manifest, prepared.name, files, signature)
+
+
+def _print(report: SentReport, prepared: PreparedRelease) -> None:
+    if report.state == "dry-run":
+        say(f"Would send {number(len(report.sent))} files ({size(report.sent_bytes)}) to {report.url}:")
+        for path in report.sent[:SHOWN]:
+            say(f"  {path}  {size(prepared.files[path].size)}")
+        if len(report.sent) > SHOWN:
+            say(f"  … and {number(len(report.sent) - SHOWN)} more")
+        say(f"{report.run} would become version {report.version}, unless it is there already.")
+        return
+    for sentence in report.answer.get("plan", []):
+        say(str(sentence))
+    if report.findings:
+        rows = [(f["severity"], f["code"], number(f["step"]), f["message"]) for f in report.findings]
+        print_table(["severity", "finding", "step", "what"], rows, right=["step"])
+    print_fields(
+        [
+            ("run", report.run),
+            ("version", f"{report.version} ({report.state})"),
+            ("files", number(report.files)),
+            ("sent", f"{number(len(report.sent))} files, {size(report.sent_bytes)} of {size(report.total_bytes)}"),
+            ("signed", "by your key" if prepared.signature else None),
+            ("findings", number(len(report.findings))),
+            ("at", report.answer.get("url")),
+        ]
+    )
