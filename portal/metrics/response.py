@@ -15,12 +15,11 @@ import orjson
 import pybase64
 
 from portal.metrics.buckets import KINDS, Buckets
-from portal.metrics.written import COLUMNS, INT32, OF_EXTREMES, VALUES, Piece, WrittenBuckets, json_column
+from portal.metrics.written import COLUMNS, INT32, OF_EXTREMES, SHARED, VALUES, Piece, WrittenBuckets, json_column
 
 MOST_NONFINITE = 1000
 """Non-finite points listed one by one per series; ``nonfinite_total`` counts all, as do the buckets."""
 
-SHARED = frozenset(COLUMNS) - frozenset(VALUES) - OF_EXTREMES
 
 _LISTED = {name: f',"{name}":['.encode() for name in COLUMNS}
 _PACKED = {name: f',"{name}":{{"dtype":"{"f8" if name in VALUES else "i4"}","bdata":"'.encode() for name in COLUMNS}
@@ -34,8 +33,8 @@ Written = dict[int, tuple[npt.NDArray[Any], orjson.Fragment]]
 class NamedBuckets:
     """The answer for one series.
 
-    Written buckets must be packed as the answer is, and have no ``x``. ``x`` holds, where x is not the step, the x of ``first_step, last_step, min_step, max_step`` by these
-    names; ``about`` is merged into the series' object.
+    Written buckets must be packed as the answer is, and have no ``x``. ``x`` holds, where x is not the step, the x of
+    ``first_step, last_step, min_step, max_step`` by these names; ``about`` is merged into the series' object.
     """
 
     name: str

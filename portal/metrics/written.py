@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ VALUES = ("min", "max", "mean", "last")
 COUNTS = ("finite", "nan", "inf", "positive_inf", "negative_inf")
 COLUMNS = STEPS + VALUES + COUNTS
 OF_EXTREMES = frozenset(("min_step", "max_step", "min_x", "max_x"))
+SHARED = frozenset(COLUMNS) - frozenset(VALUES) - OF_EXTREMES
 
 PAGE = 1024
 """Buckets of one page: a question of 1,000 touches at most two."""
@@ -34,25 +35,41 @@ MAX_BYTES = 64 << 20
 """Of all kept pages; one takes 70 kB packed, 190 kB as text."""
 INT32 = 2**31 - 1
 
+MAX_RECENT = 64
+
+_recent_lock = threading.Lock()
+_recent: dict[tuple[int, bool], tuple[npt.NDArray[Any], bytes]] = {}
+"""Columns that several series may share, by the identity of their arrays."""
+_DTYPES = {name: "<f8" if name in VALUES else "<i4" for name in COLUMNS}
 _PACKERS = [Struct("<d" if name in VALUES else "<i").pack for name in COLUMNS]
 
 
 Piece = bytes | memoryview
 
 
-class Column(NamedTuple):
-    """One column of a page. Text is joined by commas, and ``ends`` tells where each entry ends; packed entries
-    are ``width`` bytes each."""
+class Column:
+    """One column of a page of ``count`` entries: ``width`` bytes each, or with 0 text joined by commas."""
 
-    data: memoryview
-    width: int
-    ends: memoryview | None
+    __slots__ = ("_count", "_data", "_ends", "_width")
+
+    def __init__(self, data: bytes, count: int, width: int) -> None:
+        self._data, self._count, self._width = memoryview(data), count, width
+        self._ends: memoryview | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes kept, with the places of the commas."""
+        return self._data.nbytes + (0 if self._width else 4 * self._count)
 
     def cut(self, first: int, last: int) -> memoryview:
         """Entries ``first`` up to ``last``, not copied."""
-        if self.ends is None:
-            return self.data[first * self.width : last * self.width]
-        return self.data[self.ends[first - 1] + 1 if first else 0 : self.ends[last - 1]]
+        if self._width:
+            return self._data[first * self._width : last * self._width]
+        if first == 0 and last == self._count:
+            return self._data
+        if self._ends is None:
+            self._ends = _ends(self._data)
+        return self._data[self._ends[first - 1] + 1 if first else 0 : self._ends[last - 1]]
 
 
 @dataclass(frozen=True)
@@ -85,7 +102,7 @@ class PageShelf:
                 self._kept.move_to_end(key)
                 return kept[1]
         found = _write_page(series, block, number, packed)
-        size = sum(len(column.data) + (column.ends.nbytes if column.ends is not None else 0) for column in found)
+        size = sum(column.nbytes for column in found)
         with self._lock:
             if key not in self._kept:
                 self._kept[key] = size, found
@@ -137,8 +154,8 @@ def _write_page(series: Series, block: int, number: int, packed: bool) -> list[C
     low = number * PAGE * block
     part = series.part(low, min(low + PAGE * block, len(series)), block)
     if packed:
-        return [Column(memoryview(data), len(data) // len(part), None) for data in _packed(part)]
-    return [Column(memoryview(text), 0, _ends(text)) for text in _texts(part)]
+        return [Column(data, len(part), len(data) // len(part)) for data in _packed(part)]
+    return [Column(text, len(part), 0) for text in _texts(part)]
 
 
 def _write_cut(series: Series, low: int, high: int, block: int, packed: bool) -> list[bytes]:
@@ -156,7 +173,7 @@ def _packed(part: Buckets) -> list[bytes]:
     found = []
     for name in COLUMNS:
         array: npt.NDArray[Any] = getattr(part, name)
-        found.append(array.astype("<i4" if array.dtype.kind == "i" else "<f8", copy=False).tobytes())
+        found.append(_once(array, True) if name in SHARED else array.astype(_DTYPES[name], copy=False).tobytes())
     return found
 
 
@@ -164,12 +181,33 @@ def _texts(part: Buckets) -> list[bytes]:
     absent = None if bool(part.finite.all()) else part.finite == 0
     found = []
     for name in COLUMNS:
-        column = json_column(getattr(part, name), absent if name in OF_EXTREMES else None)
-        found.append(orjson.dumps(column, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1])
+        array: npt.NDArray[Any] = getattr(part, name)
+        if name in SHARED:
+            found.append(_once(array, False))
+        else:
+            found.append(_dump(json_column(array, absent if name in OF_EXTREMES else None)))
     return found
 
 
-def _ends(text: bytes) -> memoryview:
+def _once(array: npt.NDArray[Any], packed: bool) -> bytes:
+    """Steps or counts as written: series logged at the same steps share these arrays."""
+    key = (id(array), packed)
+    kept = _recent.get(key)
+    if kept is None:
+        # The array is kept with it, so that no other array can take its id.
+        kept = array, array.astype("<i4").tobytes() if packed else _dump(array)
+        with _recent_lock:
+            _recent[key] = kept
+            if len(_recent) > MAX_RECENT:
+                del _recent[next(iter(_recent))]
+    return kept[1]
+
+
+def _dump(column: Any) -> bytes:
+    return orjson.dumps(column, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+
+
+def _ends(text: memoryview) -> memoryview:
     """Where each of the numbers ends: at its comma, the last at the end."""
     commas = np.flatnonzero(np.frombuffer(text, np.uint8) == ord(","))
     return np.append(commas, len(text)).astype(np.uint32).data

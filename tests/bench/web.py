@@ -1,7 +1,7 @@
 """``python -m tests.bench.web``: the portal's answers and files against floors measured in the same run.
 
 Needs wrk and nginx (`apt-get install wrk nginx-light`). Ratios are medians over interleaved rounds, but of metric
-queries the lower quartiles of single requests in turns.
+queries the first deciles of single requests in turns.
 """
 
 from __future__ import annotations
