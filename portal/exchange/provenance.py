@@ -173,9 +173,10 @@ def _file(file: FileView, about: Mapping[str, Any], name: str = "") -> Document:
 
 
 def _span(span: ReadSpan) -> Document:
-    rows = None if span.first_row is None else f"{span.first_row}-{span.last_row}"
     order = {"kind": span.kind, "confidence": span.confidence, "assumption": span.assumption, "reason": span.reason}
-    return {"steps": _steps(span.first_step, span.last_step), "rows": rows or "told by the order alone", "order": order}
+    places = {"positions": span.positions} if span.positions else {}
+    rows = span.rows or f"not listed: {span.unlisted}"
+    return {"steps": _steps(span.first_step, span.last_step), "rows": rows, **places, "order": order}
 
 
 def _steps(first: int, last: int | None) -> str:

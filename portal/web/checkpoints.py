@@ -6,6 +6,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request
+from sqlmodel import Session
 from starlette.responses import Response
 
 from portal.catalog.answers import CheckpointDetail, CheckpointRow, Page, TensorTable
@@ -119,8 +120,19 @@ def show_checkpoint(
         "checkpoint": view,
         "position": draw_position(view, detail),
         "lists": LISTS,
-        "commands": checkpoint_commands(view, address, detail.summary.last_step or 0),
+        "commands": checkpoint_commands(
+            view, address, detail.summary.last_step or 0, _are_rows_known(db, run, view.step)
+        ),
     }
     answer = render(request, "checkpoints/checkpoint.html", {"detail": detail, "tab": "Checkpoints", **context})
     place = (run, detail.summary.version, view.step)
     return add_signposts(answer, address, place, detail.license.get("weights"), view.files)
+
+
+def _are_rows_known(db: Session, run: str, step: int | None) -> bool:
+    """Whether the rows that a step read can be named, and lie here."""
+    facts = load_facts(db, run)
+    orders = facts.orders.over(step, step) if step else []
+    chunks = [span.chunk for span in facts.spans.over(step, step)] if step else []
+    named = bool(orders) and all(o.view.confidence in ("exact", "reconstructed") for o in orders)
+    return named and bool(chunks) and all(chunk in facts.at_hand for chunk in chunks)

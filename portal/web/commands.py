@@ -14,10 +14,12 @@ Command = tuple[str, str]
 """Title and text."""
 
 
-def checkpoint_commands(view: CheckpointView, portal: str, last_step: int | None) -> list[Command]:
+def checkpoint_commands(
+    view: CheckpointView, portal: str, last_step: int | None, rows_known: bool = False
+) -> list[Command]:
     """Each way to get this checkpoint that works today; ``portal`` is this portal's address.
 
-    Empty for one whose files were lost.
+    ``rows_known`` says whether the rows of its last step can be named and read. Empty for one whose files were lost.
     """
     if view.missing:
         return []
@@ -29,6 +31,7 @@ def checkpoint_commands(view: CheckpointView, portal: str, last_step: int | None
     commands: list[Command] = []
     if paired and plan.files:
         commands.append(_portal_pair(portal, view.run, view.step or 0, f"--data {data} --to {_q(folder)}", data))
+    commands += dialect_commands(view, portal, rows_known)
     commands += _hub_commands(view) or (_local_commands(view, folder) if paired else [])
     if paired and plan.files:
         commands.append(_python(portal, view.run, view.step or 0, folder, f"{data!r}"))
@@ -36,6 +39,37 @@ def checkpoint_commands(view: CheckpointView, portal: str, last_step: int | None
     key = view.step if view.step is not None else view.labels[0] if view.labels else ""
     described = f"{portal}/api/v1/runs/{view.run}/checkpoints/{key}"
     return [*commands, ("Its description as JSON", f"curl {_q(described)}")]
+
+
+def dialect_commands(view: CheckpointView, portal: str, rows_known: bool) -> list[Command]:
+    """What unmodified clients of the Hub need to read this checkpoint, and what its last step read, from the portal.
+
+    A file without a known digest is in no repository, so that a checkpoint with such weights is left out.
+    """
+    names = {f.path.rsplit("/", 1)[-1] for f in view.files}
+    weights = [f for f in view.files if f.role == "weights"]
+    if view.step is None or not weights or any(f.sha256 is None or f.size is None for f in weights):
+        return []
+    revision, lost = f"step-{view.step}", any(f.state in ("missing", "changed") for f in view.files)
+    if lost:
+        return []
+    endpoint = f'import os\nos.environ["HF_ENDPOINT"] = {portal!r}  # before the library is imported\n'
+    commands: list[Command] = []
+    if "config.json" in names and any(name.endswith(".safetensors") for name in names):
+        text = (
+            f"{endpoint}from transformers import AutoModelForCausalLM\n"
+            f"model = AutoModelForCausalLM.from_pretrained({view.run!r}, revision={revision!r})"
+        )
+        commands.append(("In transformers, from this portal", text))
+    line = f"HF_ENDPOINT={_q(portal)} hf download {_q(view.run)} --revision {revision}"
+    commands.append(("With the Hub's client, from this portal", line))
+    if rows_known and view.step > 0:
+        text = (
+            f"{endpoint}from datasets import load_dataset\n"
+            f'rows = load_dataset({view.run!r}, revision={revision!r}, split="train")'
+        )
+        commands.append(("What its last step read, in datasets", text))
+    return commands
 
 
 def pair_commands(pair: Pair, plan: DownloadPlan, steps: int | None, portal: str) -> list[Command]:

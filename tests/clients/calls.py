@@ -41,7 +41,7 @@ def sha256_of(path: str | Path) -> str:
 def main() -> None:
     """Make every call and print how it went."""
     # Each of them registers its calls when it is imported.
-    from tests.clients import calls_data, calls_files, calls_models, calls_repos  # noqa: F401
+    from tests.clients import calls_data, calls_files, calls_models, calls_repos, calls_snippets  # noqa: F401
 
     facts = json.loads(Path(sys.argv[1]).read_text())
     for name, check in CALLS.items():

@@ -24,6 +24,7 @@ import yaml
 from starlette.types import ASGIApp, Receive, Scope, Send
 from tokenizers import Tokenizer
 
+from portal.catalog.checkpoints import get_checkpoint
 from portal.catalog.repositories import list_refs
 from portal.database import create_database_engine, migrate, open_session
 from portal.demo import build_demo
@@ -32,6 +33,7 @@ from portal.demo.tiny_data import PAD_ID
 from portal.exchange.publish import publish
 from portal.settings import Settings
 from portal.web.app import create_app
+from portal.web.commands import dialect_commands
 from tests.clients import environments
 from tests.conftest import REPOSITORY, missing
 from tests.seaweed import ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedServer
@@ -189,6 +191,7 @@ def _portal(folder: Path, server: SeaweedServer | None) -> Iterator[dict[str, An
         publish(_elsewhere(folder), settings, engine)
         with open_session(engine) as session:
             refs = list_refs(session, "models", RUN, settings)
+            snippets = dialect_commands(get_checkpoint(session, RUN, 300, settings), settings.public_url, True)
         engine.dispose()
         app = create_app(settings)
         with _serving(Proxy(app), listening):
@@ -196,7 +199,7 @@ def _portal(folder: Path, server: SeaweedServer | None) -> Iterator[dict[str, An
             address = f"http://localhost:{port}"
             away = httpx.head(f"{address}/{RUN}/resolve/step-300/model.safetensors")
             assert (away.status_code == 302) == (server is not None)
-            yield _facts(address) | {"commits": commits}
+            yield _facts(address) | {"commits": commits, "snippets": snippets}
         app.state.desk.engine.dispose()
 
 
