@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import h5py
 import numpy as np
 
-from portal.errors import DataFault, TooLarge
+from portal.errors import DataFault, PortalError, TooLarge
 from portal.manifest.expand import ChunkEntry
 from portal.tokens.readers.rows import NOTHING, FileRows, ReadableFile, ReadOptions, Row, RowFault, RowReader, as_ids
-from portal.tokens.readers.source import FileBytes
+from portal.tokens.readers.source import FileBytes, SeekableFile
 
 DATASET = "data"
 PLANES = 3
+MAX_FETCHED = 256 << 20
+"""Stored bytes of rows that are fetched at once; those of more rows come one by one."""
 MAX_HDF5_CHUNK = 256 << 20
 """Decompressed bytes of one HDF5 chunk, which is read whole for any row inside it."""
 
@@ -30,7 +33,11 @@ class Hdf5Reader(RowReader):
     def __init__(self, chunk: ChunkEntry, files: Sequence[ReadableFile], options: ReadOptions) -> None:
         super().__init__(chunk, options.vocabulary)
         self._sources = [FileBytes.of(file, self.tally) for file in files]
-        opened = [_open(source, chunk.column or DATASET) for source in self._sources]
+        self._streams = [source.as_file() for source in self._sources]
+        opened = [
+            _open(source, stream, chunk.column or DATASET)
+            for source, stream in zip(self._sources, self._streams, strict=True)
+        ]
         self._files = [file for file, _ in opened]
         self._sets = [data for _, data in opened]
         self._places = FileRows([len(data) for data in self._sets])
@@ -55,7 +62,28 @@ class Hdf5Reader(RowReader):
 
     def _read(self, rows: Sequence[int]) -> list[Row | RowFault]:
         with self._turn:
+            try:
+                self._fetch(rows)
+            except PortalError as error:
+                path = self._sources[0].path
+                return [RowFault(row, error.message, error.remedy, path, 0) for row in rows]
             return [self._read_one(row) for row in rows]
+
+    def _fetch(self, rows: Sequence[int]) -> None:
+        """Of files elsewhere, the stored bytes of all rows at once: the library would ask for one after the other."""
+        places = [self._places.locate(row) for row in rows]
+        for number, (source, stream) in enumerate(zip(self._sources, self._streams, strict=True)):
+            if not source.remote:
+                continue
+            spans: dict[tuple[int, int], None] = {}
+            for place in places:
+                if place.file == number:
+                    # A row whose place is damaged tells so when it is read.
+                    with suppress(*BROKEN):
+                        spans[_stored(self._sets[number], place.row)] = None
+            sound = [(at, size) for at, size in spans if size and at + size <= source.size]
+            few = sum(size for _, size in sound) <= MAX_FETCHED
+            stream.hold(sorted(sound) if few else [])
 
     def _read_one(self, row: int) -> Row | RowFault:
         place = self._places.locate(row)
@@ -72,9 +100,9 @@ class Hdf5Reader(RowReader):
         return self.accept(Row(row, as_ids(values[0]), None, path, offset, length, extra))
 
 
-def _open(source: FileBytes, name: str) -> tuple[h5py.File, h5py.Dataset]:
+def _open(source: FileBytes, stream: SeekableFile, name: str) -> tuple[h5py.File, h5py.Dataset]:
     try:
-        file = h5py.File(source.as_file(), "r")
+        file = h5py.File(stream, "r")
         return file, _dataset(file, name, source.path)
     except BROKEN as error:
         raise DataFault(f"{source.path} is not a readable HDF5 file ({error}).", REMEDY) from None

@@ -19,6 +19,10 @@ BLOCK = 8 << 20
 """Bytes of one piece when a whole file is passed through."""
 
 
+AHEAD_SHARE = 16
+"""Of a piece that is read elsewhere, this part of its length is read along with it."""
+MOST_AHEAD = 64 << 10
+
 KEPT_DESCRIPTORS = 256
 """Files of all readers together that are kept open; further ones are read through their store, a little slower."""
 
@@ -83,6 +87,15 @@ class FileBytes:
                 raise piece
         return b"".join(piece for piece in pieces if not isinstance(piece, PortalError))
 
+    def read_spans(self, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Several (offset, length) in as few requests as the store makes of them."""
+        self.tally.bytes_read += sum(length for _, length in spans)
+        self.tally.reads += 1
+        try:
+            return self._store.read_ranges(self.uri, spans, self.tally.meter)
+        except PortalError as error:
+            raise self._told(error) from None
+
     def cut_short(self, offset: int, length: int) -> DataFault:
         """The fault of a range that reaches past the end."""
         return DataFault(
@@ -121,6 +134,12 @@ class SeekableFile(io.RawIOBase):
         self._at = 0
         self.touched: tuple[int, int] | None = None
         """First and last byte (exclusive) read since this was last set to None."""
+        self._held: list[tuple[int, bytes]] = []
+        self._after: tuple[int, bytes] = 0, b""
+
+    def hold(self, spans: Sequence[tuple[int, int]]) -> None:
+        """Fetch these (offset, length) together; reads inside them cost nothing until others are held."""
+        self._held = [(at, data) for (at, _), data in zip(spans, self._source.read_spans(spans), strict=True)]
 
     def readable(self) -> bool:
         """Always."""
@@ -145,11 +164,23 @@ class SeekableFile(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         length = max(min(len(view), self._size - self._at), 0)
         if length:
-            view[:length] = self._source.read(self._start + self._at, length)
+            view[:length] = self._bytes(self._start + self._at, length)
             first, last = self.touched or (self._at, self._at)
             self.touched = min(first, self._at), max(last, self._at + length)
             self._at += length
         return length
+
+    def _bytes(self, offset: int, length: int) -> bytes:
+        for begin, data in (*self._held, self._after):
+            if begin <= offset and offset + length <= begin + len(data):
+                return data[offset - begin : offset - begin + length]
+        if not self._source.remote:
+            return self._source.read(offset, length)
+        # What follows a long piece is often short and asked for next: a little more now is one request less.
+        ahead = min(length // AHEAD_SHARE, MOST_AHEAD, self._source.size - offset - length)
+        data = self._source.read(offset, length + max(ahead, 0))
+        self._after = offset, data
+        return data[:length]
 
 
 class _OpenFile:
