@@ -82,6 +82,8 @@ class ParquetReader(GroupedReader):
 def _open(source: FileBytes, declared: str | None) -> tuple[_Opened, list[Group]]:
     try:
         stream = source.as_file()
+        # The columns of a group lie side by side.
+        stream.ahead = True
         file = pq.ParquetFile(stream, pre_buffer=False)
         column = token_column(file.schema_arrow, declared, source.path)
         counts = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]

@@ -134,6 +134,8 @@ class SeekableFile(io.RawIOBase):
         self._at = 0
         self.touched: tuple[int, int] | None = None
         """First and last byte (exclusive) read since this was last set to None."""
+        self.ahead = False
+        """Whether a piece read elsewhere brings a little of what follows it."""
         self._held: list[tuple[int, bytes]] = []
         self._after: tuple[int, bytes] = 0, b""
 
@@ -174,7 +176,7 @@ class SeekableFile(io.RawIOBase):
         for begin, data in (*self._held, self._after):
             if begin <= offset and offset + length <= begin + len(data):
                 return data[offset - begin : offset - begin + length]
-        if not self._source.remote:
+        if not (self.ahead and self._source.remote):
             return self._source.read(offset, length)
         # What follows a long piece is often short and asked for next: a little more now is one request less.
         ahead = min(length // AHEAD_SHARE, MOST_AHEAD, self._source.size - offset - length)
