@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -110,6 +111,17 @@ class Portal:
     def checkpoint_signature(self, run: str, step: int | str, name: str) -> bytes:
         """``model.sig`` or ``provenance`` of a checkpoint; NotFound where the portal signs nothing."""
         return self._text(f"{_run(run)}/checkpoints/{_part(step)}/{_part(name)}")
+
+    def release_signature(self, run: str) -> bytes:
+        """The first publisher's signature over a run's current version; NotFound where nobody signed it."""
+        path = f"{_run(run)}/signatures"
+        try:
+            keys = [str(signature["key_id"]) for signature in json.loads(self._text(path))]
+        except (ValueError, TypeError, KeyError) as error:
+            raise unexpected(f"{self.url}/api/v1{path}", error) from None
+        if not keys:
+            raise errors.NotFound(f"Nobody signed {run}.", "Its publisher can, with `portal publish --sign`.")
+        return self._text(f"{path}/{_part(keys[0])}")
 
     def tokens(self, run: str, step: int | str, first: int = 0, count: int = 20, text: bool = True) -> Json:
         """Rows ``first`` to ``first + count`` of the batch of a step."""

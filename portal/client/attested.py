@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,14 +40,17 @@ def fetch_signatures(portal: Portal, pair: Mapping[str, Any], parts: Sequence[st
     """What the portal signed of a pair, written beside it; a sentence for each signature it refuses.
 
     A portal that signs nothing leaves none; what an earlier call fetched and the portal no longer gives is removed.
+    The signature of the release's publisher comes with it, where there is one.
     """
     run, step = pair["run"], pair["checkpoint"]["step"]
     data = pair["data"]
     steps = data["last_step"] - data["first_step"] + 1 if data["direction"] != "batch" else None
     refused = []
-    for name in (PAIR, MODEL, PROVENANCE):
+    for name in (PAIR, MODEL, PROVENANCE, RELEASE):
         try:
-            if name == PAIR:
+            if name == RELEASE:
+                text = portal.release_signature(run)
+            elif name == PAIR:
                 text = portal.pair_signature(run, pair["step"], data["direction"], steps, parts)
             else:
                 text = portal.checkpoint_signature(run, step, "provenance" if name == PROVENANCE else name)
@@ -69,6 +72,35 @@ def open_signatures(folder: Path, keys: Sequence[PublicKey]) -> list[CheckedSign
         if (folder / name).is_file():
             found.append(_open(folder / name, below, keys))
     return found
+
+
+def as_pair(signatures: Sequence[CheckedSignature], pair: Mapping[str, Any]) -> list[CheckedSignature]:
+    """The same in a pair's folder, whose ``pair.json`` is ``pair``: a publisher signs the paths of the release.
+
+    A file of the pair is signed where the release has its bytes at the path that the list gives.
+    """
+    told = []
+    for signature in signatures:
+        if signature.file == RELEASE and signature.state == "good":
+            files = {path: signature.files[name] for path, name in _released(pair).items() if name in signature.files}
+            message = (
+                f"{signature.message} of the release; {len(files):,} of this pair are among them by their paths there"
+            )
+            signature = replace(signature, files=files, whole=False, message=message)
+        told.append(signature)
+    return told
+
+
+def _released(listing: Mapping[str, Any]) -> dict[str, str]:
+    """Path in the folder of a pair to the path in its release, as ``pair.json`` tells both."""
+    try:
+        pair = listing["pair"]
+        chunks = [f for chunk in pair["data"]["chunks"] for f in chunk["files"]]
+        held = [*pair["checkpoint"]["files"], *chunks, *pair["data"].get("order_files", ())]
+        named = {str(f["url"]): str(f["path"]) for f in held if f.get("url")}
+        return {str(f["path"]): named[f["url"]] for f in listing["files"] if f.get("url") in named}
+    except (KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _open(path: Path, below: str, keys: Sequence[PublicKey]) -> CheckedSignature:

@@ -47,6 +47,8 @@ class Listing:
     """Files (or checkpoints whose files are not listed) that by the manifest lie elsewhere."""
     notes: list[str] = field(default_factory=list)
     """What the list itself says is not here."""
+    document: dict[str, Any] = field(default_factory=dict)
+    """The ``pair.json`` of a pair."""
     left_out: dict[str, Expected] = field(default_factory=dict)
     """What an exported bundle names by its digest alone; where it came to its place since, it is among ``files``."""
 
@@ -65,7 +67,7 @@ def read_pair(folder: Path) -> Listing:
     listing = folder / "pair.json"
     try:
         document = json.loads(listing.read_text("utf-8"))
-        found = Listing("pair", str(document.get("run", "")))
+        found = Listing("pair", str(document.get("run", "")), document=document)
         for f in document["files"]:
             found.add(Expected(str(f["path"]), int(f["size"]), str(f["sha256"]), bool(f["verified"])))
         for f in document.get("failed", []):

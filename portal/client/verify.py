@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portal.client.api import Portal
-from portal.client.attested import COVERS, CheckedSignature, open_signatures, vouched_for
+from portal.client.attested import COVERS, CheckedSignature, as_pair, open_signatures, vouched_for
 from portal.client.claim import CLAIM
 from portal.client.download import DownloadProgress, NoProgress
 from portal.client.pair import BATCH
@@ -104,6 +104,8 @@ def verify_folder(
             if listing.kind == "release" and file.path in listing.files:
                 listing.add(file)
     signatures = open_signatures(folder, keys)
+    if listing.kind == "pair":
+        signatures = as_pair(signatures, listing.document)
     signed = vouched_for(signatures)
     for path, sha256 in signed.items():
         listing.add(Expected(path, None, sha256))

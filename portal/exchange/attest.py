@@ -9,7 +9,7 @@ from typing import Any
 
 from portal.catalog.answers import CheckpointView, FileView, Pair
 from portal.catalog.signatures import PORTAL_PROVES
-from portal.client.attested import PAIR
+from portal.client.attested import PAIR, RELEASE
 from portal.client.claim import CLAIM
 from portal.client.plan import plan_files
 from portal.client.released import SUMS
@@ -39,7 +39,7 @@ def sign_checkpoint(view: CheckpointView, version: int, portal: Portal) -> Docum
 def sign_pair(pair: Pair, portal: Portal) -> Document:
     """The same for the whole folder of a pair with the parts it was asked with; raises as `sign_checkpoint`."""
     name = f"{pair.run}/step-{pair.step}/{pair.data.direction}"
-    beside = (PAIR, "pair.json", CLAIM, SUMS)
+    beside = (PAIR, RELEASE, "pair.json", CLAIM, SUMS)
     return _bundle(name, pair_table(pair), (pair.run, pair.version), portal, beside)
 
 

@@ -153,3 +153,28 @@ def test_a_key_that_cannot_sign_stops_before_anything_is_published(portal: Porta
     portal("keygen", "key")
     dry = portal("publish", release, "--sign", "key", "--dry-run", "--json")
     assert dry.json["signed"] is None
+
+
+def test_a_pair_brings_the_publishers_signature(
+    portal: Portal, release: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    portal("keygen", "publisher")
+    portal("keygen", "key")
+    assert portal("publish", release, "--sign", "publisher").code == 0
+    monkeypatch.setenv("PORTAL_SIGNING_KEY", "key")
+    assert portal("pair", "lab/small", 7, "--to", "pair").code == 0
+    assert (Path("pair") / "release.sig").is_file()
+    monkeypatch.setenv("PORTAL_DATA", "/proc/none")
+    both = portal("verify", "pair", "--key", "key.pub", "--key", "publisher.pub", "--json")
+    assert (both.code, both.json["vouched"]) == (0, True)
+    assert {s["file"] for s in both.json["signatures"] if s["state"] == "good"} >= {"pair.sig", "release.sig"}
+    alone = portal("verify", "pair", "--key", "publisher.pub")
+    assert alone.code == 0, alone.out
+    assert "of this pair are among them by their paths there" in alone.out
+    command = [str(verifier("signatures") / "model_signing"), "verify", "key", "pair", "--signature", "pair/pair.sig"]
+    assert subprocess.run([*command, "--public_key", "key.pub"], capture_output=True).returncode == 0
+    weights = next((Path("pair") / "checkpoint").rglob("model.safetensors"))
+    other = release / "checkpoints" / "step-10" / "model.safetensors"
+    weights.write_bytes(other.read_bytes())
+    tampered_listing(Path("pair"), digest=hashlib.sha256(other.read_bytes()).hexdigest())
+    assert portal("verify", "pair", "--key", "publisher.pub").code == 1
