@@ -64,16 +64,17 @@ def find_base(session: Session, facts: ReleaseFacts, step: int) -> Base:
 
 
 def _is_wanted(name: str) -> bool:
-    return name in STATE_FILES or name in _COMPANIONS or name == _INDEX or _is_weights(name)
+    return name in STATE_FILES or name in _COMPANIONS or name == _INDEX or is_weights(name)
 
 
-def _is_weights(name: str) -> bool:
+def is_weights(name: str) -> bool:
+    """Whether a file of this name holds weights as safetensors."""
     return name == "model.safetensors" or (name.startswith("model-") and name.endswith(".safetensors"))
 
 
 def _problems(step: int, taken: dict[str, FileRow], rows: Sequence[FileRow]) -> list[str]:
     found = []
-    if not any(map(_is_weights, taken)):
+    if not any(map(is_weights, taken)):
         pickled = [_last(r) for r in rows if _last(r).endswith((".bin", ".pt", ".pth", ".ckpt"))]
         told = f" {pickled[0]} is a pickle, which is never loaded." if pickled else ""
         found.append(f"The checkpoint of step {step} has no weights as safetensors.{told}")

@@ -90,7 +90,7 @@ def tiny_run(engine: Engine, settings: Settings, folder: Path, run: str = "lab/t
         write_checkpoint(folder / f"step{step}", step, changes.get("without", ()))
     losses = np.linspace(4, 3, 40)
     losses[12] = np.nan
-    table = "step,loss,lr\n" + "".join(f"{s},{losses[s - 1]!r},0.01\n" for s in range(1, 41))
+    table = "step,loss,lr\n" + "".join(f"{s},{float(losses[s - 1])!r},0.01\n" for s in range(1, 41))
     (folder / "train.csv").write_text(table)
     training = {**TRAINING, **changes.get("training", {})}
     config = changes.get("config", {"training": {k: v for k, v in training.items() if v is not ...}})

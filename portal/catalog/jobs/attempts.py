@@ -195,6 +195,12 @@ def find_completed(session: Session, key: AttemptKey, digest: str) -> str | None
     return str(row.state)
 
 
+def check_lease(engine: Engine, key: AttemptKey) -> None:
+    """StaleLease unless this attempt holds its job's lease; nothing changes."""
+    with writing(engine) as session:
+        update_fenced(session, key.job, key.number, key.fence, {})
+
+
 def accept(engine: Engine, key: AttemptKey, said: Completion, rules: JobRules) -> None:
     """Take a success whose outputs were looked at: from now on the job can only succeed.
 
