@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given
 from hypothesis import settings as settings_of_hypothesis
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
+from portal.catalog.accounts import create_token
 from portal.manifest.check import RESERVED
 from portal.settings import Settings
 from portal.web.app import create_app
@@ -258,3 +260,18 @@ def test_no_address_makes_the_portal_fail(
     assert answer.status_code < 500, answer.text
     # A server drops the connection over any other character in a header.
     assert all(value.isascii() and value.isprintable() for value in answer.headers.values())
+
+
+@pytest.mark.parametrize(
+    ("role", "organisation", "hub_role"), [("publisher", "lab", "write"), ("reader", None, "read")]
+)
+def test_who_holds_a_token_of_this_portal(
+    client: TestClient, engine: Engine, role: str, organisation: str | None, hub_role: str
+) -> None:
+    secret, _ = create_token(engine, role, "ada", organisation)
+    who = client.get("/api/whoami-v2", headers={"Authorization": f"Bearer {secret}"})
+    assert who.status_code == 200
+    assert (who.json()["name"], who.json()["auth"]["accessToken"]["role"]) == ("ada", hub_role)
+    assert [org["name"] for org in who.json()["orgs"]] == ([organisation] if organisation else [])
+    assert who.headers["cache-control"] == "no-store"
+    assert client.get("/api/whoami-v2", headers={"Authorization": "Bearer llm360_no"}).status_code == 401
