@@ -28,8 +28,8 @@ from portal.worker.keeper import Keeper
 from portal.worker.spool import DONE, LEASE, Json, Lease, Spool
 from portal.worker.surroundings import clean_environment
 
-LOOK = 0.5
-"""Seconds between two questions to the engine."""
+FULL = 0.5
+"""Seconds between two looks for a free place."""
 QUEUED = 4
 """Attempts that are handed to an engine that queues them itself."""
 LONGEST_WAIT = 30.0
@@ -109,9 +109,7 @@ class Agent:
             except PortalError as error:
                 _log.warning("The engine was not asked: %s", error)
             with self._lock:
-                self._failed += sum(
-                    1 for k in self._keepers if not k.active and k.ending and k.ending.outcome == "failed"
-                )
+                self._failed += sum(1 for k in self._keepers if not k.active and k.outcome == "failed")
                 self._keepers = [k for k in self._keepers if k.active]
                 busy = bool(self._keepers)
                 if self._saving.is_set():
@@ -119,7 +117,7 @@ class Agent:
                         keeper.save()
             if not busy and (self._draining.is_set() or not leasing.is_alive()):
                 return
-            time.sleep(LOOK)
+            time.sleep(self._engine.look_seconds)
 
     def _attach(self) -> None:
         """Register; waits for a portal that does not answer, raises what it refuses."""
@@ -175,7 +173,7 @@ class Agent:
             try:
                 room = self._room()
                 if room is None:
-                    self._draining.wait(LOOK)
+                    self._draining.wait(FULL)
                     continue
                 found = self._calls.lease(int(self._worker["worker"]), {**room, "wait": self._worker["poll_seconds"]})
                 wait = 1.0
@@ -241,9 +239,9 @@ class Agent:
 
     def _keep(self, spool: Spool, lease: Lease) -> None:
         keeper = Keeper(spool, lease, self._engine)
-        with self._lock:
+        with self._lock:  # which looks for keepers that are not active any more
+            keeper.start()
             self._keepers.append(keeper)
-        keeper.start()
 
     def _say_draining(self) -> None:
         if not self._worker:

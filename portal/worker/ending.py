@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from portal.errors import Conflict, PortalError, StaleLease, Unavailable
 from portal.worker.calls import AttemptCalls
-from portal.worker.heartbeat import GRACEFUL, KILL, NO
 from portal.worker.outputs import Checkpoints
 from portal.worker.shipping import Shipper
 from portal.worker.spool import DONE, Json, Lease, Spool
+from portal.worker.supervision import GRACEFUL, KILL, NO
 from portal.worker.training import TrainerProcess, read_json
 
 SUCCEEDED, FAILED, PREEMPTED, CANCELLED = "succeeded", "failed", "preempted", "cancelled"
 DONE_CODE, SAVED_CODE, BAD_INPUT_CODE = 0, 75, 65
-LONGEST_WAIT = 30.0
+LONGEST_WAIT = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -68,14 +68,15 @@ def tell_end(
     while True:
         try:
             _ship_all(shipper, checkpoints, ending)
-            state = calls.complete(_completion(spool, shipper, checkpoints, ending))
+            said = _completion(spool, shipper, checkpoints, ending)
+            state = calls.complete(said)
         except StaleLease as error:
             _log.info("Attempt %s ended elsewhere: %s", lease.name, error.message)
             spool.write(DONE, {"state": "stale", "message": error.message})
             return False
         except Conflict as error:
             _log.warning("Attempt %s had told another end before: %s", lease.name, error.message)
-            state = "told before"
+            said, state = {"outcome": ending.outcome, "message": error.message}, "told before"
         except Unavailable as error:
             if time.monotonic() > give_up:
                 raise
@@ -84,7 +85,7 @@ def tell_end(
             time.sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT)
             continue
-        spool.write(DONE, {"state": state, "outcome": ending.outcome, "message": ending.message}, durable=True)
+        spool.write(DONE, {"state": state, "outcome": said["outcome"], "message": said["message"]}, durable=True)
         return True
 
 

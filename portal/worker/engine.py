@@ -16,6 +16,7 @@ class Engine:
 
     def __init__(self, executor: Executor) -> None:
         self.name = executor.name
+        self.look_seconds = executor.look_seconds
         self._executor = executor
         self._lock = threading.Lock()
         self._placed: dict[str, Placed] = {}

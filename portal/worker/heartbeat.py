@@ -9,11 +9,11 @@ from collections.abc import Callable
 from portal.errors import PortalError, StaleLease, Unavailable
 from portal.worker.calls import AttemptCalls
 from portal.worker.spool import Json
+from portal.worker.supervision import FENCED, GRACEFUL, KILL, NO, OFFLINE
 
 FIRST_WAIT = 0.5
 """Seconds before a heartbeat that got no answer is repeated; each further one waits twice as long."""
 
-NO, GRACEFUL, KILL, FENCED, OFFLINE = "no", "graceful", "kill", "fenced", "offline"
 _RANK = {NO: 0, OFFLINE: 1, GRACEFUL: 2, KILL: 3, FENCED: 4}
 
 

@@ -16,13 +16,14 @@ from portal.worker.engine import Engine
 from portal.worker.executors import EngineBusy, EngineRefused, EngineState, Placed, Task
 from portal.worker.executors.launch import was_started
 from portal.worker.executors.placed import GRACE
-from portal.worker.heartbeat import FENCED, GRACEFUL, KILL, NO, OFFLINE, Heartbeat, Stopped
+from portal.worker.heartbeat import Heartbeat, Stopped
 from portal.worker.outputs import Uploads
 from portal.worker.shipping import Shipper
 from portal.worker.spool import CONTROL, DONE, RUNNER, SUBMITTED, Json, Lease, Spool
 from portal.worker.staging import BadInput, explain_full_disk, stage
+from portal.worker.supervision import FENCED, GRACEFUL, KILL, NO, OFFLINE
 
-TICK = 0.5
+TICK = 0.2
 SUBMISSIONS = 3
 """How often a task is handed over that its engine lost before it began."""
 SILENCE = 20.0
@@ -37,7 +38,8 @@ class Keeper:
     def __init__(self, spool: Spool, lease: Lease, engine: Engine) -> None:
         self.lease = lease
         self.submitted = False
-        self.ending: Ending | None = None
+        self.outcome = ""
+        """How it ended, once the portal knows."""
         self._spool = spool
         self._engine = engine
         self._relay = lease.staging == "relay"
@@ -205,10 +207,11 @@ class Keeper:
             return
         if ending is None:
             ending = self._ending(wish, state)
-        self.ending = ending
         self._phase = "publishing"
         if self._heart is None:
             self._begin_heartbeats()
+        else:
+            self._heart.hurry()
         tell_end(self._spool, self.lease, self._calls, ending, self.lease.offline_grace)
 
     def _ending(self, wish: str, state: EngineState | None) -> Ending:
@@ -246,6 +249,7 @@ class Keeper:
     def _clean_up(self) -> None:
         """Remove the spool once nothing runs in it any more."""
         done = self._spool.read(DONE) or {}
+        self.outcome = str(done.get("outcome", ""))
         if self._placed is not None:
             give_up = time.monotonic() + GRACE
             while not self._engine.state(self._placed).ended and time.monotonic() < give_up:

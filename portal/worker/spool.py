@@ -12,6 +12,7 @@ done.json            the portal knows how the attempt ended: nothing here is nee
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -53,8 +54,9 @@ class Lease:
 
     @property
     def name(self) -> str:
-        """As engines know the attempt."""
-        return f"portal-{self.job}-{self.attempt}"
+        """As engines know the attempt; two portals may number their jobs alike."""
+        portal = hashlib.sha256(self.url.encode()).hexdigest()[:8]
+        return f"portal-{portal}-{self.job}-{self.attempt}"
 
     @property
     def gpus(self) -> int:

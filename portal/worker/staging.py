@@ -51,12 +51,14 @@ def stage(spool: Spool, lease: Lease, check: Callable[[], None], told: Callable[
     if lease.spec.get("trainer") not in TRAINERS:
         raise BadInput(f"This worker runs no trainer {lease.spec.get('trainer')!r}.")
     cache = FileCache(spool.cache, lease.cache_bytes)
-    files = _files(spool, lease)
-    with Portal(lease.url, lease.attempt_token) as portal:
-        _fetch(portal, cache, files, check, told)
     try:
+        files = _files(spool, lease)
+        with Portal(lease.url, lease.attempt_token) as portal:
+            _fetch(portal, cache, files, check, told)
         settings = _lay_out(spool, lease, files, check)
-    except (DataFault, KeyError, TypeError, ValueError) as error:
+    except KeyError as error:
+        raise BadInput(f"The job does not say {error}.") from error
+    except (DataFault, TypeError, ValueError) as error:
         raise BadInput(f"The input cannot be used: {error}") from error
     spool.write("trainer.json", settings)
     (spool.input / READY).touch()

@@ -16,6 +16,7 @@ from typing import Any
 
 import portal
 from portal.worker.executors.identity import Identity, identify, reap, signal_group
+from portal.worker.executors.launch import SPOOL_VARIABLE
 from portal.worker.spool import LOG, Json, Lease, Spool
 from portal.worker.surroundings import clean_environment
 
@@ -53,7 +54,7 @@ class TrainerProcess:
             (os.POSIX_SPAWN_OPEN, 1, str(folder / LOG), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ]
-        environment = trainer_environment(lease)
+        environment = trainer_environment(lease, folder)
         pid = os.posix_spawn("/bin/sh", ["sh", "-c", script], environment, file_actions=actions, setpgroup=0)
         self._process = identify(pid) or Identity(pid, -1.0, "")
         self._spool.write(PROCESS, vars(self._process).copy())
@@ -107,7 +108,7 @@ def trainer_command(lease: Lease, folder: Path) -> list[str]:
     return [lease.python, *module]
 
 
-def trainer_environment(lease: Lease) -> dict[str, str]:
+def trainer_environment(lease: Lease, folder: Path) -> dict[str, str]:
     """A clean environment with what exact results need; no token of the portal's is in it."""
     threads = lease.spec["training"].get("numerics", {}).get("threads") or 1
     environment = {
@@ -119,7 +120,7 @@ def trainer_environment(lease: Lease) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        "PORTAL_ATTEMPT": lease.name,
+        SPOOL_VARIABLE: str(folder),
     }
     if Path(lease.python).parent != Path(sys.executable).parent:
         # Another environment: it need not have the portal installed, whose trainer imports nothing else of it.

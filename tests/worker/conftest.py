@@ -10,6 +10,15 @@ from tests import ray_head, slurm
 from tests.conftest import missing
 from tests.ray_head import RayHead, start_ray
 from tests.slurm import SlurmCluster, start_slurm
+from tests.worker.fake_portal import FakePortal
+
+
+@pytest.fixture
+def portal() -> Iterator[FakePortal]:
+    """A fake portal."""
+    made = FakePortal()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -85,13 +85,13 @@ class Engine:
                 continue
             with suppress(Exception):
                 self.executor.cancel(placed, 0)
-            kill_all(placed.name)
+            kill_all(placed.spool)
         self.executor.close()
 
 
 def kill_leaders(placed: Placed) -> None:
     """Kill a task's script and everything below it, as a machine without power would."""
-    found = list(processes_of(placed.name))
+    found = list(processes_of(placed.spool))
     scripts = [p for p in psutil.process_iter() if _runs(p, placed)]
     for process in [*scripts, *found]:
         with suppress(psutil.Error):

@@ -70,7 +70,7 @@ def _ray(request: pytest.FixtureRequest, folder: Path) -> Engine:
 def test_exit_codes_and_gpus_are_as_the_command_left_them(engine: Engine) -> None:
     tasks = [
         engine.task(
-            "done", 'echo "$CUDA_VISIBLE_DEVICES|$PORTAL_ATTEMPT|$MARK" > seen', gpus=1, environment={"MARK": "a b'c"}
+            "done", 'echo "$CUDA_VISIBLE_DEVICES|$PORTAL_SPOOL|$MARK" > seen', gpus=1, environment={"MARK": "a b'c"}
         ),
         engine.task("seven", "exit 7"),
         engine.task("saved", "exit 75"),
@@ -80,7 +80,7 @@ def test_exit_codes_and_gpus_are_as_the_command_left_them(engine: Engine) -> Non
     assert [engine.ended(p).kind for p in placed] == ["exited"] * 3
     gpu, name, mark = (tasks[0].spool / "seen").read_text().strip().split("|")
     assert re.fullmatch("[0-9]", gpu)
-    assert (name, mark) == (tasks[0].name, "a b'c")
+    assert (name, mark) == (str(tasks[0].spool), "a b'c")
 
 
 def test_the_same_task_is_never_started_twice(engine: Engine) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from portal.worker.executors.launch import ATTEMPT_VARIABLE
+from portal.worker.executors.launch import SPOOL_VARIABLE
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,18 @@ def boot_id() -> str:
         return str(int(psutil.boot_time()))
 
 
-def processes_of(name: str) -> Iterator[psutil.Process]:
-    """Every process that descends from the task's script: they all carry its name in their environment."""
+def processes_of(spool: Path) -> Iterator[psutil.Process]:
+    """Every process that descends from the task's script: they all carry its spool in their environment."""
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(ATTEMPT_VARIABLE) == name:
+            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(SPOOL_VARIABLE) == str(spool):
                 yield process
 
 
-def kill_all(name: str) -> int:
+def kill_all(spool: Path) -> int:
     """End by force whatever belongs to the task; the number of processes."""
     killed = 0
-    for process in processes_of(name):
+    for process in processes_of(spool):
         with suppress(psutil.Error):
             process.kill()
             killed += 1

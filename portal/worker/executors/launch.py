@@ -15,7 +15,8 @@ from portal.worker.executors.placed import EngineState, Task
 SCRIPT = "launch.sh"
 EXIT = "exit"
 STARTED = "started"
-ATTEMPT_VARIABLE = "PORTAL_ATTEMPT"
+SPOOL_VARIABLE = "PORTAL_SPOOL"
+"""Names the spool to every process of a task: the one thing no other task on the machine shares."""
 ALREADY_STARTED = 98
 """Exit code of the script where the task had been started before."""
 RESTARTS = 5
@@ -41,7 +42,7 @@ exit "$code"
 
 def write_script(task: Task) -> Path:
     """Write the task's script into its spool."""
-    exports = {**task.environment, ATTEMPT_VARIABLE: task.name}
+    exports = {**task.environment, SPOOL_VARIABLE: str(task.spool)}
     path = task.spool / SCRIPT
     path.write_text(
         _TEMPLATE.format(

@@ -35,7 +35,7 @@ class Task:
     """One attempt as an engine sees it."""
 
     name: str
-    """``portal-<job>-<attempt>``; the engine's own ids may be given twice, this name is not."""
+    """``portal-<portal>-<job>-<attempt>``; the engine's own ids may be given twice, this name is not."""
     spool: Path
     """The attempt's folder; the engine's nodes see it under the same path."""
     command: Sequence[str]
@@ -90,6 +90,8 @@ class Executor(Protocol):
     """Runs tasks of one engine. Calls are short: none waits for a task."""
 
     name: str
+    look_seconds: float
+    """How often it may be polled."""
 
     def submit(self, task: Task) -> Placed:
         """Hand the task over; a task that the engine already has is found, not started twice.

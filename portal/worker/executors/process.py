@@ -14,7 +14,7 @@ from pathlib import Path
 
 from portal.errors import UsageError
 from portal.worker.executors.identity import Identity, boot_id, identify, kill_all, processes_of, reap, signal_group
-from portal.worker.executors.launch import exit_state, was_started, write_script
+from portal.worker.executors.launch import SPOOL_VARIABLE, exit_state, was_started, write_script
 from portal.worker.executors.placed import (
     Capacity,
     EngineBusy,
@@ -43,13 +43,14 @@ class ProcessExecutor:
     """This machine. ``attempts`` is the folder that all spools lie in: what runs is read from there."""
 
     name = "process"
+    look_seconds = 0.2
 
     def __init__(self, attempts: Path, gpus: int = 0, slots: int | None = None) -> None:
         self._attempts = attempts
         self._gpus = gpus
         self._slots = slots if slots is not None else max(gpus, 1)
         self._deadlines: dict[str, float] = {}
-        self._swept: set[str] = set()
+        self._swept: set[Path] = set()
 
     @classmethod
     def of(cls, attempts: Path, gpus: int | None, options: Mapping[str, str]) -> ProcessExecutor:
@@ -68,7 +69,7 @@ class ProcessExecutor:
         record = _Record(task.name, gpus)
         _write(task.spool, record)
         script = write_script(task)
-        visible = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus)), "PORTAL_ATTEMPT": task.name}
+        visible = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus)), SPOOL_VARIABLE: str(task.spool)}
         log = str(task.spool / "engine.log")
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -88,7 +89,7 @@ class ProcessExecutor:
             return None
         if record.process is not None:
             return Placed(task.name, task.spool, str(record.process.pid))
-        leader = next((p for p in processes_of(task.name) if os.getsid(p.pid) == p.pid), None)
+        leader = next((p for p in processes_of(task.spool) if os.getsid(p.pid) == p.pid), None)
         process = leader and identify(leader.pid)
         if process is not None:
             _write(task.spool, _Record(task.name, record.gpus, process))
@@ -106,7 +107,7 @@ class ProcessExecutor:
             return
         _write(placed.spool, _Record(record.name, record.gpus, record.process, stopping=True))
         if grace <= 0:
-            kill_all(placed.name)
+            kill_all(placed.spool)
             return
         self._deadlines.setdefault(placed.name, time.monotonic() + grace)
         if record.process is not None and record.process.alive:
@@ -127,27 +128,27 @@ class ProcessExecutor:
         if process is not None:
             reap(process.pid)
         if ended := exit_state(placed.spool):
-            self._sweep(placed.name)
+            self._sweep(placed.spool)
             return ended
         if process is not None and process.boot != boot_id():
             return EngineState("node_lost", None, "this machine was started anew")
         if process is not None and process.alive:
             deadline = self._deadlines.get(placed.name)
             if deadline is not None and time.monotonic() > deadline:
-                kill_all(placed.name)
+                kill_all(placed.spool)
             return EngineState("running")
         if ended := exit_state(placed.spool):  # written between the two looks
             return ended
-        self._sweep(placed.name)
+        self._sweep(placed.spool)
         if record is not None and record.stopping:
             return EngineState("cancelled")
         return EngineState("gone", None, "its process ended without leaving an exit code")
 
-    def _sweep(self, name: str) -> None:
+    def _sweep(self, spool: Path) -> None:
         """End, once, what a killed runner left behind: it would hold the GPU."""
-        if name not in self._swept:
-            self._swept.add(name)
-            kill_all(name)
+        if spool not in self._swept:
+            self._swept.add(spool)
+            kill_all(spool)
 
     def _choose(self, task: Task) -> list[int]:
         if task.gpus > self._gpus:
@@ -184,7 +185,7 @@ def _lives(record: _Record, spool: Path) -> bool:
         return False
     if record.process is not None:
         return record.process.alive
-    return any(True for _ in processes_of(record.name))
+    return any(True for _ in processes_of(spool))
 
 
 def _read(spool: Path) -> _Record | None:

@@ -44,6 +44,7 @@ class RayExecutor:
     """A Ray cluster by the address of its head."""
 
     name = "ray"
+    look_seconds = 1.0
 
     def __init__(self, address: str = ADDRESS, token: str = "") -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}

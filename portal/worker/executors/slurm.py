@@ -84,6 +84,7 @@ class SlurmExecutor:
     """A Slurm cluster, as the user that this process runs as."""
 
     name = "slurm"
+    look_seconds = 2.0
 
     def __init__(
         self,
