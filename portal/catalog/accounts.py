@@ -147,9 +147,9 @@ def find_caller(session: Session, secret: str) -> Caller | None:
         return None
     row = session.exec(select(ApiToken).where(col(ApiToken.digest) == _digest(secret))).first()
     now = datetime.now(UTC)
-    if row is None or _view(row, now).state != "active":
+    caller = None if row is None else caller_of(row, now)
+    if row is None or caller is None:
         return None
-    caller = Caller(row.id, row.name, row.role, row.organisation)
     if row.last_used_at is None or now - _utc(row.last_used_at) >= _USED_EVERY:
         # SQLite refuses to turn a transaction that has read into a writing one once somebody else has written, which
         # requests with the same token do at the same moment.
@@ -157,6 +157,11 @@ def find_caller(session: Session, secret: str) -> Caller | None:
         session.execute(update(ApiToken).where(col(ApiToken.id) == caller.token_id).values(last_used_at=now))
         session.commit()
     return caller
+
+
+def caller_of(row: ApiToken, now: datetime) -> Caller | None:
+    """Whose token this row is; None once it has expired or was revoked."""
+    return Caller(row.id, row.name, row.role, row.organisation) if _view(row, now).state == "active" else None
 
 
 def _digest(secret: str) -> str:

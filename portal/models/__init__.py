@@ -15,11 +15,13 @@ from portal.models.jobs import Job, JobAttempt, JobEvent, JobLog, JobMetric, Job
 from portal.models.record import Config, Evaluation, Event, Finding, MetricSeries
 from portal.models.replies import KeptReply
 from portal.models.runs import Release, Run, Stage
+from portal.models.sessions import BrowserSession
 from portal.models.signatures import PortalKey, ReleaseSignature
 
 __all__ = [
     "ApiToken",
     "BlockDigests",
+    "BrowserSession",
     "Checkpoint",
     "CheckpointLabel",
     "Chunk",
