@@ -7,8 +7,8 @@ from markupsafe import Markup
 from portal.catalog.answers import Lineage, RunDetail
 from portal.web.filters import number, short
 
-WIDTH, HEIGHT = 214, 46
-ACROSS, DOWN = 270, 62
+WIDTH, HEIGHT = 250, 46
+ACROSS, DOWN = 306, 62
 MAX_CHILDREN = 14
 _NAME = 27
 """Characters that fit into a box."""
