@@ -1,4 +1,4 @@
-"""Buckets ready to be sent: the columns of a level written once, page by page, and sliced for every question after that.
+"""Buckets ready to be sent: the columns of a level written page by page from the second question on, and sliced then.
 
 A bucket that lies whole inside a range is the same whatever the range, so what is written of it is too: as JSON
 text, or as the bytes that base64 carries. Only the buckets that a range cuts are written anew.
@@ -33,6 +33,8 @@ PAGE = 1024
 """Buckets of one page: a question of 1,000 touches at most two."""
 MAX_BYTES = 64 << 20
 """Of all kept pages; one takes 70 kB packed, 190 kB as text."""
+MAX_MET = 4096
+"""Pages remembered as having been asked for."""
 INT32 = 2**31 - 1
 
 MAX_RECENT = 64
@@ -45,6 +47,8 @@ _PACKERS = [Struct("<d" if name in VALUES else "<i").pack for name in COLUMNS]
 
 
 Piece = bytes | memoryview
+PageKey = tuple[PackedGroup, int, int, int, bool]
+"""Group and index of the series, points of a block, number of the page, and whether it is packed."""
 
 
 class Column:
@@ -90,7 +94,8 @@ class PageShelf:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.bytes = 0
-        self._kept: OrderedDict[tuple[PackedGroup, int, int, int, bool], tuple[int, list[Column]]] = OrderedDict()
+        self._kept: OrderedDict[PageKey, tuple[int, list[Column]]] = OrderedDict()
+        self._met: set[PageKey] = set()
         self._lock = threading.Lock()
 
     def page(self, series: Series, block: int, number: int, packed: bool) -> list[Column]:
@@ -111,10 +116,21 @@ class PageShelf:
                 self.bytes -= self._kept.popitem(last=False)[1][0]
         return found
 
+    def pays(self, series: Series, block: int, numbers: range, packed: bool) -> bool:
+        """Whether all these pages are kept, or were asked for before: writing one costs more than a single answer."""
+        keys = [(series.group, series.index, block, number, packed) for number in numbers]
+        with self._lock:
+            fresh = [key for key in keys if key not in self._kept and key not in self._met]
+            if len(self._met) + len(fresh) > MAX_MET:
+                self._met.clear()
+            self._met.update(fresh)
+        return not fresh
+
     def clear(self) -> None:
-        """Forget all pages."""
+        """Forget all pages, and that they were asked for."""
         with self._lock:
             self._kept.clear()
+            self._met.clear()
             self.bytes = 0
 
 
@@ -123,7 +139,7 @@ shelf = PageShelf(MAX_BYTES)
 
 
 def written_buckets(series: Series, window: Window, packed: bool) -> WrittenBuckets | None:
-    """The buckets of a window; None where they are not those of a stored level, or would not pay.
+    """The buckets of a window; None where they are not those of a stored level, or would not pay (yet).
 
     Integers are packed in 32 bit, so None too where the run has steps beyond.
     """
@@ -134,12 +150,13 @@ def written_buckets(series: Series, window: Window, packed: bool) -> WrittenBuck
     begin, end = -(-low // block), high // block
     if high == len(steps):
         end = -(-high // block)
-    if begin >= end:
+    numbers = range(begin // PAGE, (end - 1) // PAGE + 1)
+    if begin >= end or not shelf.pays(series, block, numbers, packed):
         return None
     parts: list[Sequence[Piece]] = (
         [] if low == begin * block else [_write_cut(series, low, begin * block, block, packed)]
     )
-    for number in range(begin // PAGE, (end - 1) // PAGE + 1):
+    for number in numbers:
         first, last = max(begin - number * PAGE, 0), min(end - number * PAGE, PAGE)
         parts.append([column.cut(first, last) for column in shelf.page(series, block, number, packed)])
     if end * block < high:

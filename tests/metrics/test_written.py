@@ -32,6 +32,7 @@ def odd_series(tmp_path_factory: pytest.TempPathFactory) -> Series:
 
 
 def both(series: Series, first: int | None, last: int | None, buckets: int, packed: bool) -> tuple[bytes, bytes] | None:
+    written_buckets(series, series.window(first, last, buckets), packed)  # pages are kept from the second time on
     found = written_buckets(series, series.window(first, last, buckets), packed)
     if found is None:
         return None
@@ -70,6 +71,17 @@ def test_points_and_small_buckets_are_not_kept(odd_series: Series) -> None:
 def test_steps_beyond_32_bit_take_the_plain_way(tmp_path: Path) -> None:
     far = stored(tmp_path, np.arange(2**31 - 100, 2**31 + 9900), np.zeros(10_000))
     assert written_buckets(far, far.window(None, None, 100), True) is None
+
+
+def test_what_is_asked_for_once_is_not_kept(odd_series: Series, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = PageShelf(1 << 20)
+    monkeypatch.setattr(written, "shelf", fresh)
+    window = odd_series.window(None, None, 1200)
+    assert written_buckets(odd_series, window, True) is None
+    assert fresh.bytes == 0
+    assert written_buckets(odd_series, window, True) is not None
+    assert fresh.bytes > 0
+    assert written_buckets(odd_series, window, False) is None
 
 
 def test_kept_pages_stay_within_their_bound(odd_series: Series, monkeypatch: pytest.MonkeyPatch) -> None:
