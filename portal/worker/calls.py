@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 
 from portal.client.answers import read_answer
-from portal.client.api import UNREACHABLE, read_refusal
+from portal.client.api import UNREACHABLE, Portal, read_refusal
+from portal.client.upload import upload_blob
 from portal.errors import (
     Conflict,
     Forbidden,
@@ -26,6 +27,8 @@ from portal.worker.spool import Json, Lease
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 LONG = httpx.Timeout(600.0, connect=10.0)
 """For answers that wait until files were looked at."""
+UPLOAD_TRIES = 5
+"""Failures in a row after which an upload is left for the next look."""
 PASSING = {408, 425, 429, 500, 502, 503, 504, 507}
 """Refusals that may pass by."""
 
@@ -85,6 +88,7 @@ class AttemptCalls(Calls):
 
     def __init__(self, lease: Lease, transport: httpx.BaseTransport | None = None) -> None:
         super().__init__(lease.url, lease.attempt_token, transport)
+        self._portal = Portal(lease.url, lease.attempt_token, transport)
         self._place = f"/jobs/{lease.job}/attempts/{lease.attempt}"
         self._fence = lease.fence
 
@@ -118,19 +122,15 @@ class AttemptCalls(Calls):
 
     def upload(self, path: Path, sha256: str, size: int) -> None:
         """Put a file into the portal's store, unless it is there."""
-        if self._is_stored(sha256):
-            return
-        with path.open("rb") as file:
-            headers = {"Content-Length": str(size)}
-            self.send("PUT", f"/blobs/{sha256}", content=file, headers=headers, timeout=LONG)
-
-    def _is_stored(self, sha256: str) -> bool:
         try:
-            return self.send("HEAD", f"/blobs/{sha256}").status_code == 200
-        except PortalError as error:
-            if isinstance(error, NotFound) or error.extra.get("answered") == 404:
-                return False
-            raise
+            upload_blob(self._portal, path, sha256, size, tries=UPLOAD_TRIES)
+        except (Unauthorized, Forbidden) as error:
+            raise StaleLease(error.message, "Stop.") from None
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        super().close()
+        self._portal.close()
 
     def _say(self, what: str, **given: Any) -> httpx.Response:
         try:

@@ -152,7 +152,7 @@ class Keeper:
                     passed_on = wish
                 if uploads is not None and time.monotonic() >= next_ship:
                     self._ship()
-                    uploads.go_on()
+                    uploads.go_on(self._shipper.step)
                     next_ship = time.monotonic() + self.lease.ship_seconds
                 time.sleep(TICK)
         finally:

@@ -37,8 +37,8 @@ class Checkpoints:
         self._outputs: list[int] = list((spool.read(HANDED_IN) or {}).get("steps", []))
         self._refused: dict[int, str] = {}
 
-    def hand_in(self, finished: bool = False) -> None:
-        """Upload and announce checkpoints that are whole, the oldest first.
+    def hand_in(self, finished: bool = False, up_to: int | None = None) -> None:
+        """Upload and announce checkpoints that are whole, the oldest first, none after step ``up_to``.
 
         The one of the last step is final once the trainer has ``finished`` well; all others are partial. One that
         the portal refuses is left out and does not keep the others; `refusal` tells of the final one.
@@ -46,6 +46,8 @@ class Checkpoints:
         for step, folder in self.saved():
             if step in self._outputs or step in self._refused or (step == self._last_step and not finished):
                 continue
+            if up_to is not None and step > up_to:
+                return
             try:
                 self._upload(step, folder, "final" if step == self._last_step else "partial")
             except (StaleLease, Unavailable):
@@ -57,10 +59,10 @@ class Checkpoints:
             self._outputs.append(step)
             self._spool.write(HANDED_IN, {"steps": self._outputs})
 
-    def waiting(self) -> bool:
-        """Whether there is a partial checkpoint to hand in."""
+    def waiting(self, up_to: int) -> bool:
+        """Whether there is a partial checkpoint to hand in, none after step ``up_to``."""
         known = {*self._outputs, *self._refused, self._last_step}
-        return any(step not in known for step, _ in self.saved())
+        return any(step not in known and step <= up_to for step, _ in self.saved())
 
     def saved(self) -> list[tuple[int, Path]]:
         """Checkpoints that the trainer has finished writing."""
@@ -95,10 +97,16 @@ class Uploads:
         self._checkpoints = Checkpoints(spool, lease, self._calls)
         self._thread: threading.Thread | None = None
 
-    def go_on(self) -> None:
-        """Begin with what has been saved since, unless that is being done."""
-        if (self._thread is None or not self._thread.is_alive()) and self._checkpoints.waiting():
-            self._thread = threading.Thread(target=self._run, name="uploads", daemon=True)
+    def go_on(self, up_to: int | None) -> None:
+        """Begin with what has been saved since, unless that is being done.
+
+        ``up_to`` is the last step whose numbers the portal has: an attempt that goes on from a checkpoint does not
+        train the steps before it, so their numbers must not be lost with this one.
+        """
+        if up_to is None or (self._thread is not None and self._thread.is_alive()):
+            return
+        if self._checkpoints.waiting(up_to):
+            self._thread = threading.Thread(target=self._run, args=(up_to,), name="uploads", daemon=True)
             self._thread.start()
 
     def end(self, wait: bool = True) -> None:
@@ -107,9 +115,9 @@ class Uploads:
             self._thread.join()
         self._calls.close()
 
-    def _run(self) -> None:
+    def _run(self, up_to: int) -> None:
         try:
-            self._checkpoints.hand_in()
+            self._checkpoints.hand_in(up_to=up_to)
         except (PortalError, OSError, RuntimeError) as error:  # RuntimeError: the connections were closed meanwhile
             _log.warning("Checkpoints wait: %s", error)
 

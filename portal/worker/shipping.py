@@ -27,11 +27,11 @@ class Shipper:
     """Ships what one attempt says. Unavailable ends a call; the next one goes on from there."""
 
     def __init__(self, spool: Spool, calls: AttemptCalls) -> None:
-        self.step: int | None = None
+        noted = spool.read(SHIPPED) or {}
+        self.step: int | None = noted.get("step")
         """The last step whose numbers were handed in."""
         self._spool = spool
         self._calls = calls
-        noted = spool.read(SHIPPED) or {}
         self._log_offset = int(noted.get("log", 0))
         self._metrics_offset = int(noted.get("metrics", 0))
 
@@ -92,7 +92,7 @@ class Shipper:
             yield points, offset
 
     def _note(self) -> None:
-        self._spool.write(SHIPPED, {"log": self._log_offset, "metrics": self._metrics_offset})
+        self._spool.write(SHIPPED, {"log": self._log_offset, "metrics": self._metrics_offset, "step": self.step})
 
 
 def _points(line: bytes) -> list[Json]:

@@ -147,7 +147,7 @@ def _lay_out(spool: Spool, lease: Lease, files: Sequence[_File], check: Callable
         lease.spec,
         {sha256: path for sha256, path in chunks.items() if sha256 is not None},
         spool.input,
-        _vocabulary(spool.input / "checkpoint" / "config.json"),
+        lease.spec.get("vocabulary") or _vocabulary(spool.input / "checkpoint" / "config.json"),
         check,
     )
     # Rows are all that training needs of them, and the cache keeps them for the next attempt.

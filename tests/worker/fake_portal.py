@@ -225,8 +225,11 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     def _blob(self, sha256: str, body: bytes) -> None:
+        sha256 = sha256.partition("?")[0]
+        held = self.portal.blobs.get(sha256)
         if self.command == "HEAD":
-            return self._send(200 if sha256 in self.portal.blobs else 404, None)
+            told = {} if held is None else {"upload-offset": str(len(held)), "upload-complete": "?1"}
+            return self._send(404 if held is None else 200, None, told)
         if digest(body) != sha256:
             return self._send(409, {"detail": "These are other bytes.", "code": "integrity"})
         self.portal.blobs[sha256] = body
@@ -299,11 +302,13 @@ class Handler(BaseHTTPRequestHandler):
         said.ended = told
         self._send(200, {"state": told["outcome"]})
 
-    def _send(self, status: int, answer: Any) -> None:
+    def _send(self, status: int, answer: Any, headers: dict[str, str] | None = None) -> None:
         data = b"" if answer is None else json.dumps(answer).encode()
         self.send_response(status)
         if status >= 400:
             self.send_header("content-type", "application/problem+json")
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         if self.command != "HEAD":
