@@ -31,7 +31,7 @@ def export(
     rate: Annotated[str, typer.Option("--rate", metavar="50MB/s", help="Read at most so many bytes a second.")] = "",
     as_json: AsJson = False,
 ) -> int:
-    """Write a static bundle: manifest, signatures, metrics, configs, provenance, digests, and pages to read it with."""
+    """Write a run as a static bundle that needs no portal: a folder, .zip or .tar with pages and digests."""
     settings = Settings()
     plan = ExportPlan(
         checkpoints=with_checkpoints,

@@ -33,7 +33,10 @@ def mirror(
     rate: Annotated[str, typer.Option("--rate", metavar="50MB/s", help="Read at most so many bytes a second.")] = "",
     as_json: AsJson = False,
 ) -> int:
-    """Copy files that lie elsewhere into the portal's own store, verified; without a choice all of the run's."""
+    """Copy files of a run that lie elsewhere into the portal's own store, verified.
+
+    Without a choice of checkpoints or chunks all of its files.
+    """
     settings = Settings()
     selection = Selection(_named(checkpoints), _named(chunks))
     with open_catalog(settings, create=False) as engine, progress_bars() as progress:
