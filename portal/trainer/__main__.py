@@ -1,15 +1,17 @@
-"""``python -m portal.trainer FOLDER/trainer.json``; under torchrun, every process runs this same command."""
+"""``python -m portal.trainer [--processes N] FOLDER/trainer.json``; under torchrun, every process runs this command."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from types import FrameType
 
 from portal.trainer import numerics
-from portal.trainer.errors import DONE, STOPPED, BadInput, TrainerError
+from portal.trainer.errors import DONE, FAILED, STOPPED, BadInput, TrainerError
+from portal.trainer.launch import launch
 from portal.trainer.settings import Settings, read_settings
 
 
@@ -25,36 +27,59 @@ class Asked:
 
 def main(arguments: list[str]) -> int:
     """Train; the exit code (see ``portal.trainer.errors``). One sentence on stderr says what went wrong."""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -m portal.trainer FOLDER/trainer.json\n")
+    processes, path = _read_arguments(arguments)
+    if path is None:
+        sys.stderr.write("usage: python -m portal.trainer [--processes N] FOLDER/trainer.json\n")
         return 2
     asked = Asked()
     # Before torch: its import takes seconds in which a stop may already come.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, asked)
-    speaks = os.environ.get("RANK", "0") == "0"
     try:
-        settings = read_settings(Path(arguments[0]))
+        settings = read_settings(Path(path))
+        if processes > 1:
+            return launch(processes, path, lambda: asked.to_stop)
         numerics.prepare(settings.training.numerics)
         return _train(settings, asked)
     except TrainerError as error:
-        if speaks:
-            sys.stderr.write(f"{error}\n")
-        return error.exit_code
+        return _say(error)
+
+
+def _read_arguments(arguments: list[str]) -> tuple[int, str | None]:
+    match arguments:
+        case ["--processes", count, path] if count.isdecimal() and int(count) > 0:
+            return int(count), path
+        case [path] if not path.startswith("-"):
+            return 1, path
+    return 1, None
 
 
 def _train(settings: Settings, asked: Asked) -> int:
     try:
         from portal.trainer.loop import Trainer
+        from portal.trainer.parallel import leave
     except ImportError as error:
         raise BadInput(f"torch and transformers are needed ({error}): pip install 'llm360-portal[trainer]'.") from error
-    trainer = Trainer(settings)
+    code = FAILED
     try:
+        trainer = Trainer(settings)
         result = trainer.train(lambda: asked.to_stop)
-    finally:
-        trainer.parallel.close()
-    print(f"{result['outcome']}: step {result['last_step']} of {settings.last_step}", flush=True)
-    return DONE if result["outcome"] == "succeeded" else STOPPED
+        trainer.parallel.wait()
+        if trainer.parallel.speaks:
+            print(f"{result['outcome']}: step {result['last_step']} of {settings.last_step}", flush=True)
+        code = DONE if result["outcome"] == "succeeded" else STOPPED
+    except TrainerError as error:
+        code = _say(error)
+    except Exception:
+        traceback.print_exc()
+    leave(code)
+    return code
+
+
+def _say(error: TrainerError) -> int:
+    if os.environ.get("RANK", "0") == "0":
+        sys.stderr.write(f"{error}\n")
+    return error.exit_code
 
 
 if __name__ == "__main__":

@@ -45,7 +45,8 @@ class Trainer:
         self.optimizer = NamedOptimizer(self.model, self.training.optimizer)
         self.tokens, self.skipped = state.tokens, state.skipped
         self.updates = state.updates
-        self.missing = [part for part in state.missing if part != "rng"]
+        # Before the first update, an optimizer remembers nothing.
+        self.missing = [part for part in state.missing if part != "rng" and (part, self.step) != ("optimizer", 0)]
         if state.optimizer is not None:
             self.optimizer.load(state.optimizer, str(base / checkpoint.OPTIMIZER))
         if not self._restore_random(state.rng or {}):

@@ -63,6 +63,6 @@ def test_what_numbers_depend_on_is_recorded(whole: Job, elsewhere: Job) -> None:
 def test_a_result_states_its_speed(whole: Job) -> None:
     result = whole.result()
     assert (result["outcome"], result["first_step"], result["last_step"]) == ("succeeded", 1, 60)
-    assert result["missing"] == ["optimizer"]
+    assert result["missing"] == []
     assert result["tokens_per_second"] == pytest.approx(result["steps_per_second"] * 8 * 32)
     assert result["seconds"] > 60 / result["steps_per_second"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,20 @@ def test_two_processes_resume_exactly_with_dropout(runner: Runner, base: Path, t
     # One process draws other numbers than two: it says so by what comes out, not by failing.
     alone = runner.run_well(job(tmp_path / "alone", pair.checkpoint(2), first=3, last=4))
     assert alone.tensors(4) != pair.tensors(4)
+
+
+def test_several_processes_started_together_stop_together(runner: Runner, still: Path, tmp_path: Path) -> None:
+    pair = job(tmp_path, still, parallel="ddp", save_every=None)
+    (argument,) = pair.write()
+    command = [runner.python, "-m", "portal.trainer", "--processes", "2", argument]
+    environment = runner.environment() | {"GLOO_SOCKET_IFNAME": "lo"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Training steps 1 to 60 on cpu (2 processes, float32)")
+        process.terminate()
+        said = process.stdout.read()
+    assert process.returncode == 75
+    assert said.splitlines()[-1] == f"preempted: step {pair.result()['last_step']} of 60"
 
 
 def test_an_input_that_is_bad_ends_every_process(runner: Runner, still: Path, tmp_path: Path) -> None:

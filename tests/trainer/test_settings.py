@@ -102,7 +102,7 @@ def test_bad_settings_end_with_65_and_one_sentence(tmp_path: Path, capsys: pytes
     assert said[1].startswith(f"{path} is no JSON: ")
     assert said[2:] == [
         "`trainer` has to be a JSON object, it is [].",
-        "usage: python -m portal.trainer FOLDER/trainer.json",
+        "usage: python -m portal.trainer [--processes N] FOLDER/trainer.json",
     ]
 
 
