@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -235,16 +235,3 @@ def _as_number(text: str) -> float | None:
     except ValueError:
         return None
 
-
-def parse_given(pairs: Sequence[str]) -> dict[str, Any]:
-    """``["lr=0.001", "clip=null"]`` as settings; values are JSON where they can be, else text."""
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            raise BadRequest(f"{pair[:100]!r} sets nothing.", "Write name=value, e.g. lr=0.001.", parameter="set")
-        try:
-            found[name] = json.loads(text, parse_constant=lambda word: word)
-        except ValueError:
-            found[name] = text
-    return found
