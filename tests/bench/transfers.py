@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import os
+import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import numpy as np
 
 from portal.client import Portal
@@ -21,9 +25,7 @@ from portal.client.ranges import Wanted
 from portal.database import create_database_engine, migrate
 from portal.settings import Settings
 from portal.storage.hashing import hash_file
-from portal.web.app import create_app
 from tests.builders import record
-from tests.client.servers import running
 from tests.seaweed import ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedServer, start_seaweed
 
 ROUNDS = 5
@@ -56,8 +58,7 @@ def _measure(server: SeaweedServer, folder: Path) -> None:
     about = {"path": f"s3://{BUCKET}/{KEY}", "size": SIZE, "sha256": sha256, "role": "weights"}
     record(engine, settings, {"run": "lab/far", "checkpoints": [{"step": 10, "files": [about]}]})
     engine.dispose()
-    app = create_app(settings)
-    with running(app) as address, Portal(address) as portal:
+    with _serving(settings) as address, Portal(address) as portal:
         wanted = Wanted(f"/files/{sha256}/weights.bin", target, SIZE, sha256)
         verified: list[float] = []
 
@@ -70,11 +71,33 @@ def _measure(server: SeaweedServer, folder: Path) -> None:
             client.download_file(BUCKET, KEY, str(target))
 
         taken = _times({"boto3's transfer manager": by_boto3, "portal, verified": through_the_portal}, target)
-    app.state.desk.engine.dispose()
     taken["portal, without its verification"] = taken["portal, verified"] - statistics.median(verified)
     floor = taken["boto3's transfer manager"]
     for name, seconds in taken.items():
         print(f"{name:36} {SIZE / seconds / 1e6:8.0f} MB/s  {floor / seconds:5.2f} x")
+
+
+@contextmanager
+def _serving(settings: Settings) -> Iterator[str]:
+    """A portal in a process of its own, as it is in life."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = os.environ | {"PORTAL_DATA": str(settings.data), "PORTAL_S3_ENDPOINT": settings.s3_endpoint}
+    command = [sys.executable, "-m", "portal", "serve", "--port", str(port)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            address = f"http://127.0.0.1:{port}"
+            while True:
+                try:
+                    httpx.get(f"{address}/healthz")
+                    break
+                except httpx.TransportError:
+                    if process.poll() is not None:
+                        sys.exit("the portal did not start")
+                    time.sleep(0.1)
+            yield address
+        finally:
+            process.terminate()
 
 
 class _Phases:
