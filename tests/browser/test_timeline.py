@@ -383,3 +383,10 @@ def test_paper_is_light_and_keeps_panels_and_lanes_together(look: Watched) -> No
     page.emulate_media(media="screen")
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.evaluate(width) > 1000
+
+
+def test_the_page_asks_for_few_files_and_none_twice(look: Watched) -> None:
+    asked_for: list[str] = []
+    look.page.on("request", lambda request: asked_for.append(request.url))
+    ready(look)
+    assert len(asked_for) == len(set(asked_for)) <= 10
