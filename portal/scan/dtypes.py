@@ -15,6 +15,7 @@ from portal.catalog.scanned import ScanInput, ScannedCheckpoint, ScannedFile
 from portal.errors import PortalError
 from portal.settings import Settings
 from portal.storage import open_store
+from portal.storage.blobs import is_here
 from portal.tensors import read_header
 
 NAMES = {
@@ -77,7 +78,7 @@ def _stored_dtype(checkpoint: ScannedCheckpoint, settings: Settings) -> str | No
     """The dtype most weights have, by tensor count; None where no header can be read here."""
     counted: Counter[str] = Counter()
     for file in checkpoint.files:
-        if file.role == "weights" and file.path.endswith(".safetensors") and file.uri.startswith("file://"):
+        if file.role == "weights" and file.path.endswith(".safetensors") and is_here(file.uri, settings):
             counted.update(_header_dtypes(file, settings))
     return NAMES.get(counted.most_common(1)[0][0], counted.most_common(1)[0][0].lower()) if counted else None
 

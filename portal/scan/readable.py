@@ -10,11 +10,12 @@ from portal.errors import PortalError
 from portal.manifest import ChunkEntry, chunks_of
 from portal.settings import Settings
 from portal.storage import open_store
+from portal.storage.blobs import is_here
 from portal.tokens.readers import ReadableFile, open_reader
 
 
 def find_unreadable_chunks(scanned: ScanInput, settings: Settings) -> list[FoundFinding]:
-    """Local chunks whose reader refuses them, contradicts itself, or counts other rows than declared."""
+    """Chunks that are here whose reader refuses them, contradicts itself, or counts other rows than declared."""
     declared = {c.name: c for c in chunks_of(scanned.manifest)}
     return [f for chunk in scanned.chunks for f in _check(chunk, declared[chunk.chunk.name], scanned, settings)]
 
@@ -23,7 +24,7 @@ def _check(
     scanned_chunk: ScannedChunk, declared: ChunkEntry, scanned: ScanInput, settings: Settings
 ) -> Iterator[FoundFinding]:
     files = scanned_chunk.files
-    if not files or not all(f.uri.startswith("file://") and f.state != "missing" for f in files):
+    if not files or not all(is_here(f.uri, settings) and f.state != "missing" for f in files):
         return
     readable = [ReadableFile(f.path, f.uri, f.size, f.sha256, open_store(f.uri, settings)) for f in files]
     indexes = settings.data / "store" / "indexes"

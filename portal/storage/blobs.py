@@ -105,6 +105,12 @@ def open_blobs(settings: Settings) -> BlobStore:
     return FolderBlobs(folder_of(settings), staging)
 
 
+def is_here(uri: str, settings: Settings) -> bool:
+    """Whether a file lies on this machine or in the portal's own bucket: the portal answers for it itself."""
+    own = f"{settings.storage_url.rstrip('/')}/sha256/"
+    return uri.startswith("file://") or (own.startswith("s3://") and uri.startswith(own))
+
+
 def folder_of(settings: Settings) -> Path:
     """The folder PORTAL_STORAGE_URL names, by default one under PORTAL_DATA."""
     url = settings.storage_url

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-import anyio
 import orjson
 from fastapi import APIRouter, Header, Request
 from sqlmodel import Session
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from portal.catalog.accounts import Caller
@@ -56,7 +57,8 @@ async def publish_release(
     keyed = None
     if idempotency_key is not None:
         keyed = KeyedRequest.of(caller.name, idempotency_key, "POST", request.url.path, body)
-    return await anyio.to_thread.run_sync(_publish, desk, caller, body, keyed, address, limiter=_limiter(request))
+    async with _turn(request):
+        return await run_in_threadpool(_publish, desk, caller, body, keyed, address)
 
 
 @router.post("/check", summary="See what a release still needs", response_model=None)
@@ -64,7 +66,8 @@ async def check_release(request: Request, caller: AllowedCaller) -> Response:
     """The same body as for publishing, or `{"files": {…}}` alone. Tells which files are still to be sent, and every fault
     of the manifest; changes nothing."""
     desk, body = get_desk(request), await read_body(request)
-    return await anyio.to_thread.run_sync(_check, desk, caller, body, limiter=_limiter(request))
+    async with _turn(request):
+        return await run_in_threadpool(_check, desk, caller, body)
 
 
 async def read_body(request: Request) -> bytes:
@@ -164,13 +167,13 @@ def _answer(status: int, body: str) -> Response:
     return Response(body, status, {"Cache-Control": "no-store"}, "application/json")
 
 
-def _limiter(request: Request) -> anyio.CapacityLimiter:
-    """Publishing has threads of its own: who waits here keeps no reader waiting."""
+def _turn(request: Request) -> asyncio.Semaphore:
+    """One of the places of those who publish: who waits for one holds no thread, so no reader waits for them."""
     state = request.app.state
     if not hasattr(state, "publishers"):
-        state.publishers = anyio.CapacityLimiter(AT_ONCE)
-    limiter: anyio.CapacityLimiter = state.publishers
-    return limiter
+        state.publishers = asyncio.Semaphore(AT_ONCE)
+    places: asyncio.Semaphore = state.publishers
+    return places
 
 
 def _files(told: Any) -> dict[str, tuple[str, int]]:

@@ -229,3 +229,14 @@ def test_patterns_name_what_pathlib_would(tmp_path: Path, sqlite_settings: Setti
         document |= {"evaluations": [{"file": pattern}], "checkpoints": [], "data": {}, "configs": []}
         found = discover(read_manifest(json.dumps(document).encode(), "x"), ReceivedPlaces(files, open_blobs(own)))
         assert [f.path for f in found.evaluations[0][1]] == sorted(names), pattern
+
+
+def test_the_scan_reads_what_was_sent_wherever_it_lies(tmp_path: Path, own: Settings, engine: Engine) -> None:
+    release = write_release(tmp_path / "release")
+    document, _ = sent(release, own)
+    document["checkpoints"][0] |= {"dtype": "float32"}
+    document["data"]["chunks"][1] |= {"rows": 7}
+    (release / "data" / "part_0.jsonl").write_text("no json\n" * 40)
+    _, files = sent(release, own)
+    report = publish_received(own, engine, document, files, "ada")
+    assert {f.code for f in report.findings} >= {"dtype-contradicts-file", "chunk-rows-differ"}
