@@ -11,6 +11,7 @@ from tests.trainer.jobs import Job, Runner, job
 from tests.trainer_environment import trainer_python
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests that run trainers on one worker: importing torch costs more than most of them."""
     for item in items:

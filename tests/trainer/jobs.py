@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from coverage import Coverage
 
 from portal.trainer.numerics import variables
 from portal.trainer.settings import FORMAT, Numerics
@@ -129,8 +130,12 @@ class Runner:
     def __init__(self, python: Path, folder: Path) -> None:
         self.python, self.folder, self._logs = python, folder, 0
         environment = {**self.environment(), **variables(Numerics(1, True, True))}
+        measured: list[str | Path] = []
+        if Coverage.current() is not None:
+            environment["COVERAGE_DATA"] = str(REPOSITORY / ".coverage")
+            measured = ["-m", "coverage", "run", f"--rcfile={Path(__file__).parent / 'coverage.ini'}"]
         self._process = subprocess.Popen(
-            [python, "-m", "tests.trainer.zygote"],
+            [python, *measured, "-m", "tests.trainer.zygote"],
             cwd=REPOSITORY,
             env=environment,
             stdin=subprocess.PIPE,

@@ -122,6 +122,17 @@ def test_rows_and_settings_that_do_not_fit_the_model_are_named(
     assert sentence in said
 
 
+def test_a_row_with_nothing_to_predict_is_named(runner: Runner, base: Path, tmp_path: Path) -> None:
+    bad = job(tmp_path, base, last=2)
+    lengths = np.full(16, 33, dtype="<u4")
+    lengths[11] = 1
+    bad.document["rows"]["lengths"] = "lengths.u32"
+    (tmp_path / "lengths.u32").write_bytes(lengths.tobytes())
+    code, said = runner.run(bad)
+    assert code == 65
+    assert said == "Row 11 of rows.bin is 1 ids long; a row needs 2 to 33, one to read and one to predict.\n"
+
+
 def test_a_full_disk_is_said_to_be_full(runner: Runner, base: Path, tmp_path: Path) -> None:
     small = job(tmp_path, base, last=3)
     code, said = runner.run(small, file_limit=50_000)
