@@ -19,6 +19,7 @@ from portal.demo.tiny_data import (
     VOCABULARY,
     stage_chunks,
 )
+from portal.trainer.source import code_sha256
 
 CADENCE = 50
 LAST_STEP = 600
@@ -257,11 +258,9 @@ def _config(stage: str) -> dict[str, Any]:
     sources = {Path(m.__file__ or "").name: m.__file__ or "" for m in (text, words, tiny_data, tiny_evals)}
     here = Path(__file__)
     files = {**sources, here.name: str(here), "build_tiny.py": str(here.with_name("build_tiny.py"))}
-    trainer = Path(here.parent.parent, "trainer").glob("*.py")
-    files |= {f"trainer/{path.name}": str(path) for path in trainer}
     return {
         "stage": stage,
-        "trainer": "portal.trainer",
+        "trainer": {"name": "portal.trainer", "sha256": code_sha256()},
         "training": training(),
         "chunks": [plan.name for plan in stage_chunks(stage)],
         "code_sha256": {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import sys
@@ -15,6 +14,7 @@ import torch
 from portal.trainer import numerics
 from portal.trainer.parallel import Parallel
 from portal.trainer.settings import Training
+from portal.trainer.source import code_sha256
 
 _PACKAGES = ("torch", "transformers", "safetensors", "numpy", "tokenizers", "huggingface-hub", "triton")
 
@@ -53,14 +53,6 @@ def capture_environment(training: Training, parallel: Parallel) -> dict[str, Any
         "variables": numerics.described(),
         "command": [Path(sys.executable).name, *sys.argv[1:2]],
     }
-
-
-def code_sha256() -> str:
-    """One digest over the trainer's own source files."""
-    whole = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        whole.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return whole.hexdigest()
 
 
 def _gpu() -> dict[str, Any]:

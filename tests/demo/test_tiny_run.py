@@ -145,6 +145,7 @@ def test_the_release_is_small_and_the_one_its_code_writes(tmp_path: Path) -> Non
         )
         # The digests name the code that trained; a later comment changes the code and not the run.
         assert written.pop("code_sha256").keys() == committed.pop("code_sha256").keys()
+        assert written.pop("trainer").keys() == committed.pop("trainer").keys()
         assert written == committed
 
 
