@@ -37,7 +37,7 @@ def claim_all(settings: Settings, workers: list[tuple[int, str]], rules: JobRule
     for process in processes:
         process.start()
     try:
-        ready.wait(60)
+        ready.wait(150)
         begun = time.monotonic()
         found = [results.get(timeout=120) for _ in processes]
         seconds = max(end for _, _, end in found) - begun
@@ -58,7 +58,7 @@ def _claim(settings_text: str, worker: int, name: str, per_person: int, ready: A
     rules, offer = JobRules(per_person=per_person), Offer(worker, name, "process", "here", {}, 0)
     engine.connect().close()
     jobs, waits, last = [], [], 0.0
-    ready.wait(60)
+    ready.wait(150)
     while True:
         begun = time.monotonic()
         lease = claim(engine, offer, rules)

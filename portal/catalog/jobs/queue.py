@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, func, insert, select, update
 from sqlmodel import Session, col
 
 from portal.catalog.jobs.labels import answered_by, written_labels
@@ -22,6 +22,7 @@ from portal.errors import Conflict
 from portal.manifest.canonical import canonical_bytes, canonical_digest
 from portal.models import Job, JobAttempt, JobOutput, JobOwner
 
+_ATTEMPTS: Any = JobAttempt.__table__  # type: ignore[attr-defined]
 MAX_TRIES = 50
 """People at their limit whose jobs one request for work looks past."""
 
@@ -220,20 +221,22 @@ def _is_beyond_limit(session: Session, person: str, rules: JobRules) -> bool:
 
 def _record_attempt(session: Session, row: Row[Any], offer: Offer, secret: str, now: int) -> None:
     started_from = row.step if row.resume_step is None else row.resume_step
-    session.add(
-        JobAttempt(
-            job_id=row.id,
-            number=row.attempts,
-            fence=row.fence,
-            worker_id=offer.worker_id,
-            worker=offer.worker,
-            executor=offer.executor,
-            host=offer.host,
-            secret_digest=digest_of(secret),
-            started_ms=now,
-            started_from=started_from,
-        )
-    )
+    attempt = {
+        "job_id": row.id,
+        "number": row.attempts,
+        "fence": row.fence,
+        "worker_id": offer.worker_id,
+        "worker": offer.worker,
+        "executor": offer.executor,
+        "host": offer.host,
+        "secret_digest": digest_of(secret),
+        "started_ms": now,
+        "started_from": started_from,
+        "message": "",
+        "environment": {},
+        **dict.fromkeys(("log_bytes", "log_kept", "log_carry"), 0),
+    }
+    session.execute(insert(_ATTEMPTS).values(**attempt))
     message = f"Attempt {row.attempts} went to {offer.worker}, from step {started_from}."
     tell(session, row.id, row.told, now, "state", {"state": LEASED, "message": message}, row.attempts)
 
