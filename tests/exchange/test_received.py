@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 import yaml
 from sqlalchemy import Engine, func
-from sqlmodel import select
+from sqlmodel import col, select
 
 from portal.catalog.published import find_published
 from portal.database import open_session
@@ -80,7 +80,7 @@ def test_it_is_the_release_that_a_local_folder_makes(tmp_path: Path, own: Settin
     blobs = open_blobs(own)
     assert {blobs.location(sha256): "verified" for sha256, _ in files.values()}.items() <= places.items()
     with open_session(engine) as session:
-        assert session.exec(select(Release.published_by).order_by(Release.id)).all() == [None, "ada"]
+        assert session.exec(select(Release.published_by).order_by(col(Release.id))).all() == [None, "ada"]
     again = publish_received(own, engine, document | {"run": "lab/sent"}, files, "ada")
     assert (again.state, again.version) == ("unchanged", 1)
     assert not tree(own.data / "publishing")

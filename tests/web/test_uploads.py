@@ -129,7 +129,7 @@ def test_other_bytes_are_never_there(client: TestClient, own: Settings) -> None:
     ],
 )
 def test_headers_that_say_nothing(client: TestClient, headers: dict[str, str]) -> None:
-    raw = {name: value.encode() for name, value in headers.items()}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     answer = client.put(HERE, content=b"abc", headers=raw)
     assert (answer.status_code, answer.json()["code"]) == (400, "bad-request"), answer.text
 
