@@ -24,6 +24,7 @@ VALUES = {
     "span": "2-4",
     "kind": "meta4",
     "key_id": "current",
+    "job": "1",
 }
 QUERIES = {
     # The first ending that fits counts.
@@ -44,8 +45,8 @@ BROKEN = {
     "kind": "none",
     "key_id": "none",
 }
-NOT_HERE = ("/blocks/", "/model.sig", "/provenance", "/pair.sig", "/portal-keys/", "/signatures/")
-"""Only publishing hashes blocks, and this portal has no key: of the small run there are none of these."""
+NOT_HERE = ("/blocks/", "/model.sig", "/provenance", "/pair.sig", "/portal-keys/", "/signatures/", "/jobs/")
+"""Only publishing hashes blocks, this portal has no key, and nobody submitted a job: there are none of these."""
 HUB = re.compile(r"/api/(models|datasets|whoami)|/(datasets/)?\{(org|name)\}/")
 """What the Hub's clients ask may be read from any page, so its headers differ."""
 SAME = {
