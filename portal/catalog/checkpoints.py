@@ -13,6 +13,7 @@ from portal.catalog.configs import changes_between
 from portal.catalog.evaluations import load_changes, load_evaluations
 from portal.catalog.facts import CheckpointFact, ReleaseFacts
 from portal.catalog.files import Links, load_files
+from portal.catalog.jobs.verdicts import list_verdicts
 from portal.catalog.lineage import load_derived
 from portal.catalog.paging import slice_page
 from portal.catalog.release import load_facts
@@ -51,6 +52,7 @@ def get_checkpoint(
         config_changes=[] if step is None or before is None else changes_between(facts, before, step),
         derived=[] if step is None else load_derived(session, run, step),
         namesake=namesake.ref if namesake is not None and namesake.id != found.id else None,
+        verdicts=[] if step is None else list_verdicts(session, run, step),
     )
 
 

@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 
 from portal.catalog.answers import OrderSpanView, Page, RunDetail, RunSummary, StageView, Timeline
 from portal.catalog.facts import ReleaseFacts
+from portal.catalog.jobs.verdicts import list_verdicts
 from portal.catalog.openness import Counts, count_rows, finding_counts, openness_of, weakest_confidence
 from portal.catalog.paging import check_limit, check_text
 from portal.catalog.release import load_facts
@@ -74,6 +75,7 @@ def get_run(session: Session, run: str) -> RunDetail:
         stages=stage_views(facts),
         tokenizer=facts.tokenizer.path if facts.tokenizer else None,
         signed_by=signer_ids(session, head.id),
+        verdicts=list_verdicts(session, run),
     )
 
 

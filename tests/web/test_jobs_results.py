@@ -113,6 +113,10 @@ def test_a_replay_that_comes_out_the_same_is_exact(lab: Lab) -> None:
         "state": "succeeded"
     }
     assert lab.say(lease, "complete", outcome="failed").status_code == 409
+    for path, steps in (("", [20]), ("/checkpoints/10", [20]), ("/checkpoints/20", [20])):
+        (badge,) = lab.http.get(f"/api/v1/runs/lab/tiny{path}").json()["verdicts"]
+        assert (badge["job"], badge["verdict"], badge["compared_steps"]) == (lease["job"], "exact", steps)
+    assert lab.http.get("/api/v1/runs/lab/tiny/checkpoints/30").json()["verdicts"] == []
     run = lab.http.get("/api/v1/runs/derived/tiny-s10-j1").json()
     assert (run["summary"]["kind"], run["summary"]["version"]) == ("resume", 1)
     lineage = lab.http.get("/api/v1/runs/derived/tiny-s10-j1/lineage").json()

@@ -55,6 +55,7 @@ from portal.catalog.answers.runs import (
 from portal.catalog.answers.search import SearchAnswer, SearchGroup, SearchHit
 from portal.catalog.answers.steps import Pair, PairChunk, PairData, StepView
 from portal.catalog.answers.tensors import TensorFile, TensorTable, TensorView
+from portal.catalog.answers.verdicts import VerdictView
 
 __all__ = [
     "CheckpointDetail",
@@ -115,4 +116,5 @@ __all__ = [
     "Timeline",
     "TokenBatch",
     "TokenRow",
+    "VerdictView",
 ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from portal.catalog.answers.files import FileView
 from portal.catalog.answers.findings import FindingView
+from portal.catalog.answers.verdicts import VerdictView
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class CheckpointDetail(CheckpointView):
     """Runs that started from it."""
     namesake: CheckpointRef | None = None
     """Another checkpoint whose label is this step's number."""
+    verdicts: list[VerdictView] = field(default_factory=list)
+    """Jobs that began with it or made it again, and how near they came; the strongest first."""
 
 
 @dataclass(frozen=True)

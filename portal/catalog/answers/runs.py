@@ -10,6 +10,7 @@ from portal.catalog.answers.checkpoints import CheckpointRow
 from portal.catalog.answers.data import ChunkRow, OrderView
 from portal.catalog.answers.files import FileView
 from portal.catalog.answers.findings import EventView, FindingCounts, FindingView
+from portal.catalog.answers.verdicts import VerdictView
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class RunDetail:
     tokenizer: str | None
     signed_by: list[str] = field(default_factory=list)
     """Ids of the keys with which publishers signed the current version; whose they are the portal cannot know."""
+    verdicts: list[VerdictView] = field(default_factory=list)
+    """Jobs that trained steps of it again, and how near they came; the strongest first."""
 
 
 @dataclass(frozen=True)
