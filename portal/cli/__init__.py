@@ -40,7 +40,8 @@ COMMANDS = {
     ),
     "scan": Command("verify", "Repeat the honesty scan of a run and store what it finds."),
     "publish": Command(
-        "publish", "Check, hash and register a release in the local catalog; run it again to resume or to update."
+        "publish",
+        "Check, hash and register a release in the local catalog, or --to a portal; run it again to resume or to update.",
     ),
     "mirror": Command("mirror", "Copy files of a run that lie elsewhere into the portal's own store, verified."),
     "export": Command(

@@ -60,8 +60,7 @@ def publish(  # noqa: PLR0913 - one parameter for each option
     workers: Annotated[int, typer.Option(min=1, max=32, help="Files sent at a time.")] = 4,
     as_json: AsJson = False,
 ) -> None:
-    """Check, hash and register a release in the local catalog, or send it to a portal; run it again to resume or to
-    update."""
+    """Check, hash and register a release in the local catalog, or --to a portal; run it again to resume or to update."""
     source = Path(what)
     if not source.exists() and any(what in (r.name, r.run) for r in list_releases()):
         source = find_release(what).path
