@@ -12,8 +12,11 @@ from sqlalchemy import Engine
 
 from portal.database import create_database_engine, migrate
 from portal.settings import Settings
+from tests import ray_head, slurm
 from tests.postgres import PostgresServer, start_postgres
+from tests.ray_head import RayHead, start_ray
 from tests.seaweed import ACCESS_KEY, SECRET_KEY, SeaweedServer, start_seaweed
+from tests.slurm import SlurmCluster, start_slurm
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -82,6 +85,32 @@ def s3_server(seaweed: SeaweedServer, monkeypatch: pytest.MonkeyPatch) -> Seawee
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
     return seaweed
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster() -> Iterator[SlurmCluster]:
+    """A throw-away Slurm with two nodes of two GPUs."""
+    cluster = start_slurm()
+    if cluster is None:
+        missing("Slurm", slurm.HOW)
+        return
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[RayHead]:
+    """A throw-away Ray head with two GPUs."""
+    head = start_ray()
+    if head is None:
+        missing("Ray", ray_head.HOW)
+        return
+    try:
+        yield head
+    finally:
+        head.stop()
 
 
 @pytest.fixture(scope="session")

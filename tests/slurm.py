@@ -58,8 +58,8 @@ JobCompType=jobcomp/none
 SlurmdTimeout=5
 InactiveLimit=0
 PropagateResourceLimits=NONE
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port1} CPUs=4 RealMemory=1000 Gres=gpu:fake:2
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={port2} CPUs=4 RealMemory=1000 Gres=gpu:fake:2
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={port1} CPUs=4 RealMemory=16000 Gres=gpu:fake:2
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={port2} CPUs=4 RealMemory=16000 Gres=gpu:fake:2
 PartitionName=gpu Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP
 """
 
