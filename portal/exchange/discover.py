@@ -113,9 +113,13 @@ def _located(entry: CheckpointEntry, places: FilesOfRelease) -> CheckpointEntry:
 def _others(manifest: Manifest, places: FilesOfRelease) -> list[FoundFile]:
     found = []
     if manifest.tokenizer:
-        found.append(places.find(FileEntry(manifest.tokenizer), "tokenizer", "tokenizer"))
+        found.append(
+            places.find(FileEntry(manifest.tokenizer, None, manifest.tokenizer_sha256), "tokenizer", "tokenizer")
+        )
     if manifest.model.config:
-        found.append(places.find(FileEntry(manifest.model.config), "config", "model.config"))
+        found.append(
+            places.find(FileEntry(manifest.model.config, None, manifest.model.config_sha256), "config", "model.config")
+        )
     found += [places.find(o.file, "index", f"{o.where}.file") for o in orders_of(manifest) if o.file]
     return [f for f in found if f]
 

@@ -15,7 +15,7 @@ from portal.catalog.answers import FoundFinding
 from portal.catalog.recorded import RecordedConfig
 from portal.errors import Fault, PortalError
 from portal.exchange.discover import Discovery
-from portal.exchange.places import FoundFile
+from portal.exchange.places import FoundFile, public_place
 from portal.manifest import Manifest, StageEntry, stages_of
 from portal.manifest.schema import Config, MetricFile
 from portal.metrics.ingest import (
@@ -48,7 +48,7 @@ class Numbers:
 
 
 def ingest(manifest: Manifest, found: Discovery) -> Numbers:
-    """Read every local metric, evaluation and config file; what cannot be read is in ``faults``."""
+    """Read every metric, evaluation and config file that is here, or was fetched; what cannot be read is in ``faults``."""
     numbers = Numbers()
     stages = stages_of(manifest)
     parts = [s for spec, files in found.metrics for f in files for s in _metrics(spec, f, stages, numbers)]
@@ -112,16 +112,18 @@ def _read_evaluations(file: FoundFile, spec: Any, numbers: Numbers) -> None:
 def _is_here(file: FoundFile, numbers: Numbers) -> bool:
     if file.local is not None:
         return True
-    numbers.findings.append(
-        FoundFinding(
-            "numbers-elsewhere",
-            "info",
-            f"The numbers in {file.uri} lie outside this portal and were not read.",
-            None,
-            {"uri": file.uri, "where": file.where},
-            file.uri,
+    place = public_place(file.uri)
+    if not file.told:
+        numbers.findings.append(
+            FoundFinding(
+                "numbers-elsewhere",
+                "info",
+                f"The numbers in {place} lie outside this portal and were not read.",
+                None,
+                {"uri": place, "where": file.where},
+                file.uri,
+            )
         )
-    )
     return False
 
 

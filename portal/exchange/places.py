@@ -34,6 +34,8 @@ class FoundFile:
     """Whether its bytes were sent to the portal's own store."""
     absent: bool = False
     """Whether only its digest is here, and its bytes may come to its place later."""
+    told: bool = False
+    """Whether a finding says already why it was not read."""
 
     @property
     def is_local(self) -> bool:
@@ -49,6 +51,11 @@ class FoundFile:
 def is_remote(place: str) -> bool:
     """Whether a path or location is a URI."""
     return place.partition("://")[0] in REMOTE and "://" in place
+
+
+def public_place(uri: str) -> str:
+    """A place as pages may show it: a web address without its query, which may hold a signature."""
+    return uri.partition("?")[0].partition("#")[0] if uri.startswith(("http://", "https://")) else uri
 
 
 def path_in_uri(uri: str) -> str:

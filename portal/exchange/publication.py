@@ -19,6 +19,7 @@ from portal.exchange.digests import Digested, PublishProgress
 from portal.exchange.discover import Discovery
 from portal.exchange.ingest import Numbers, ingest
 from portal.exchange.numbers import NumbersFolder
+from portal.exchange.small_files import SmallFiles, read_small_files
 from portal.manifest import Manifest
 from portal.scan import scan_release
 from portal.settings import Settings
@@ -87,6 +88,13 @@ class Publication:
         with open_session(self.engine) as session:
             self.current = find_published(session, self.manifest.run)
             self.known = known_files(session, self.current.release_id) if self.current else {}
+
+    def read_elsewhere(self, ask: bool = True) -> SmallFiles:
+        """Numbers, configs and tokenizer that lie elsewhere, read before anything is compared or recorded."""
+        read = read_small_files(self.found, self.settings, self.progress, ask)
+        self.found = read.found
+        self.met += read.findings
+        return read
 
     @property
     def fingerprint(self) -> str:

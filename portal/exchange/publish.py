@@ -79,7 +79,9 @@ def less_to_collect() -> Iterator[None]:
 def _plan(job: Publication) -> PublishReport:
     job.look_up()
     journal = Journal(journal_path(job.settings.data / "publishing", job.manifest.run))
+    elsewhere = job.read_elsewhere(ask=False)
     job.digested, waiting = plan_hashing(job.found, job.known, journal)
+    elsewhere.note(job.digested)
     numbers = ingest(job.manifest, job.found)
     job.refuse([*compare_digests(job.found, job.digested), *numbers.faults])
     version = (job.current.version if job.current else 0) + 1
@@ -91,6 +93,8 @@ def _plan(job: Publication) -> PublishReport:
         f"Hash {len(waiting):,} files ({total:,} bytes); {len(job.digested.sha256):,} are unchanged since they were hashed.",
         f"Record {len(job.found.checkpoints):,} checkpoints, {len(job.found.chunks):,} chunks and {len(job.found.files):,} files.",
     ]
+    if elsewhere.waiting:
+        plan.append(f"Read {elsewhere.waiting:,} small files elsewhere: numbers, configs, the tokenizer.")
     if remote:
         plan.append(f"Record {remote:,} files that lie elsewhere by their address, unverified.")
     if not waiting and job.current and job.fingerprint == job.current.fingerprint:
@@ -108,6 +112,7 @@ def _publish(job: Publication, journal: Journal) -> PublishReport:
     job.digested, waiting = plan_hashing(job.found, job.known, journal)
     hashing = HashingSettings(job.settings.hash_workers, job.settings.data / "store" / "indexes", job.progress)
     hash_waiting(job.digested, waiting, job.found, journal, hashing)
+    job.read_elsewhere().note(job.digested)
     job.refuse([*job.digested.faults, *compare_digests(job.found, job.digested)])
     fingerprint = job.fingerprint
     report = None

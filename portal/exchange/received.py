@@ -101,7 +101,8 @@ def publish_received(
         found = discover(read, places.copied(_copies(found, settings, Path(copies))))
         job = Publication(read, found, terms.name, settings, engine, terms.progress, by, terms.after)
         job.digested = _digested(found, digests)
-        job.refuse([*found.faults, *compare_digests(found, job.digested)])
+        job.read_elsewhere().note(job.digested)
+        job.refuse([*found.faults, *compare_digests(job.found, job.digested)])
 
         def accompany(session: Session, release_id: int, report: PublishReport) -> None:
             if signature:

@@ -189,7 +189,9 @@ class RangedStore(ABC):
 
     def _lost(self, uri: str) -> Callable[[str], PortalError]:
         return lambda why: Unavailable(
-            f"{self.name(uri)} could not be read: {why}.", "Try again later, or look at the store's own state."
+            f"{self.name(uri)} could not be read: {why}.",
+            "Try again later, or look at the store's own state.",
+            unanswered=True,
         )
 
 

@@ -211,7 +211,7 @@ def test_a_run_whose_files_all_lie_elsewhere_is_recorded_unverified(
         "files": [{"path": "hf://datasets/lab/data/x/{name}.jsonl"}],
     }
     data = {"chunks": [{**chunk, "format": "jsonl", "rows": 40}], "order": []}
-    metrics = [{"file": "https://example.org/logs/train.csv"}]
+    metrics = [{"file": "https://127.0.0.1:9/logs/train.csv"}]
     write_manifest(folder, checkpoints=checkpoints, data=data, metrics=metrics, configs=[], evaluations=[])
     report = publish(folder, settings, engine)
     assert (report.checkpoints, report.chunks, report.files, report.bytes_hashed, report.points) == (4, 2, 4, 0, 0)

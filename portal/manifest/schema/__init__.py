@@ -99,6 +99,8 @@ class Manifest(Part):
     links: dict[str, str] = {}
     model: Model = Model()
     tokenizer: str | None = None
+    tokenizer_sha256: Sha256 | None = None
+    """Of the tokenizer's file, where it lies elsewhere or is to be compared."""
     training: Training
     cadence: Positive | None = None
     """Declared distance between checkpoints; missing steps are measured against it."""

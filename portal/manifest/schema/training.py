@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portal.manifest.schema.words import Count, Label, Part, Positive, RunName, Text
+from portal.manifest.schema.words import Count, Label, Part, Positive, RunName, Sha256, Text
 
 
 class Parent(Part):
@@ -26,7 +26,8 @@ class Model(Part):
     architecture: str | None = None
     parameters: Count | None = None
     config: str | None = None
-    """Path of the model's config.json inside the release."""
+    """Path of the model's config.json inside the release, or where it lies elsewhere."""
+    config_sha256: Sha256 | None = None
     vocabulary: Positive | None = None
     """Number of token ids; ids at or above it are faults."""
 
