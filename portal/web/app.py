@@ -37,6 +37,10 @@ from portal.web import (
     findings,
     health,
     inspector,
+    job_figures,
+    job_lists,
+    job_pages,
+    job_submit,
     jobs,
     lineage,
     metrics,
@@ -46,9 +50,11 @@ from portal.web import (
     publishing,
     runs,
     search,
+    sign_in,
     steps,
     tokens,
     uploads,
+    worker_pages,
     workers,
 )
 from portal.web.deps import Desk
@@ -129,7 +135,17 @@ def create_app(settings: Settings) -> FastAPI:
         docs.router,
     )
     # The last one takes every address of two parts that nobody else does.
-    for router in (*loose, moments.api, moments.pages, assets.router, resolve.router, hub.router, hub.pages):
+    of_jobs = (sign_in, job_figures, job_lists, job_pages, job_submit, worker_pages)
+    for router in (
+        *loose,
+        *(module.pages for module in of_jobs),
+        moments.api,
+        moments.pages,
+        assets.router,
+        resolve.router,
+        hub.router,
+        hub.pages,
+    ):
         app.include_router(router)
     problems.install(app)
     # The last one added is met first: kept answers need no framework, and carry their headers themselves.

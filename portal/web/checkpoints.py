@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from portal.catalog.answers import CheckpointDetail, CheckpointRow, Page, TensorTable
 from portal.catalog.checkpoints import get_checkpoint, list_checkpoints
+from portal.catalog.jobs.started import list_replayed
 from portal.catalog.release import load_facts
 from portal.catalog.runs import get_run
 from portal.catalog.tensors import list_tensors
@@ -120,6 +121,7 @@ def show_checkpoint(
         "checkpoint": view,
         "position": draw_position(view, detail),
         "lists": LISTS,
+        "replayed": list_replayed(db, run, view.step) if view.step is not None else [],
         "commands": checkpoint_commands(
             view, address, detail.summary.last_step or 0, _are_rows_known(db, run, view.step)
         ),

@@ -8,9 +8,10 @@ from fastapi import Depends, Request
 
 from portal.catalog.accounts import Caller, find_caller
 from portal.database import open_session
-from portal.errors import Forbidden, Unauthorized
+from portal.errors import Unauthorized
 from portal.web.access import bearer_of, get_caller
 from portal.web.deps import get_desk
+from portal.web.same_origin import check_same_origin
 
 ANONYMOUS = Caller(None, "anonymous", "publisher")
 
@@ -23,12 +24,7 @@ def get_job_caller(request: Request) -> Caller:
     """
     if bearer_of(request) is not None or not get_desk(request).settings.anonymous_jobs:
         return get_caller(request)
-    if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-        raise Forbidden("This request comes from another site's page.", "Use the portal's own pages, or a token.")
-    origin = request.headers.get("origin")
-    host = request.headers.get("host", "")
-    if origin and origin.partition("://")[2] != host:
-        raise Forbidden("This request comes from another site's page.", "Use the portal's own pages, or a token.")
+    check_same_origin(request, unsaid=True)
     return ANONYMOUS
 
 

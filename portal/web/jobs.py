@@ -50,12 +50,16 @@ def read_jobs(  # noqa: PLR0913 - every way a list can be narrowed
     caller: MaybeCaller,
     state: Annotated[str, Query(max_length=200, description="One state, several by commas, or `live`.")] = "",
     run: Annotated[str, Query(max_length=200, description="Only jobs from this run.")] = "",
+    step: Annotated[
+        int | None, Query(ge=0, le=2**53, description="Only jobs from the checkpoint of this step.")
+    ] = None,
     mine: Annotated[bool, Query(description="Only those submitted with the token that is sent.")] = False,
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
     """The newest first."""
-    return page_answer(request, list_jobs(db, state or None, run or None, caller.name if mine else None, limit, cursor))
+    by = caller.name if mine else None
+    return page_answer(request, list_jobs(db, state or None, run or None, by, limit, cursor, step))
 
 
 @router.post("/jobs", status_code=201, response_model=JobDetail, summary="Submit a job")
@@ -99,7 +103,7 @@ def cancel_job(
     force: Annotated[bool, Body(embed=True, description="Without time to save its state.")] = False,
 ) -> Response:
     """At once while it is queued; a running one saves its state first and keeps it as a partial checkpoint."""
-    _check_owner(get_desk(request), job, caller)
+    check_owner(get_desk(request), job, caller)
     wish = cancel(get_desk(request).engine, job, caller.name, jobs.rules, force)
     return answer({"job": job, "state": wish.state, "message": wish.message})
 
@@ -107,7 +111,7 @@ def cancel_job(
 @router.post("/jobs/{job}/retry", summary="Try a job again", response_model=None)
 def retry_job(request: Request, jobs: Jobs, caller: JobCaller, job: JobId) -> Response:
     """One that failed or was cancelled goes back into the queue and on from its last checkpoint."""
-    _check_owner(get_desk(request), job, caller)
+    check_owner(get_desk(request), job, caller)
     wish = retry(get_desk(request).engine, job, caller.name, jobs.rules)
     jobs.bell.ring()
     return answer({"job": job, "state": wish.state, "message": wish.message})
@@ -188,7 +192,8 @@ def send_blob(request: Request, address: str, file: dict[str, object]) -> Respon
     return send_local(request, desk, row)
 
 
-def _check_owner(desk: Desk, job: int, caller: Caller) -> None:
+def check_owner(desk: Desk, job: int, caller: Caller) -> None:
+    """Forbidden unless the job is this caller's, or they are an administrator. JobNotFound."""
     with open_session(desk.engine) as session:
         owner = get_submitter(session, job)
     if caller.role != "admin" and caller.name != owner:

@@ -110,6 +110,14 @@ PERMISSIONS: dict[tuple[str, str], str] = {
         "/runs/{org}/{name}/steps/{step}",
         "/runs/{org}/{name}/steps/{step}/pair",
         "/runs/{org}/{name}/steps/{step}/tokens",
+        "/runs/{org}/{name}/steps/{step}/submit",
+        "/runs/{org}/{name}/jobs",
+        "/jobs",
+        "/jobs/{job}",
+        "/jobs/{job}/figure",
+        "/jobs/{job}/log",
+        "/workers",
+        "/sign-in",
     )
 }
 PERMISSIONS |= {
@@ -128,8 +136,17 @@ PERMISSIONS |= {("POST", path): ANYONE for path in ("/api/models/{rest:path}", "
 PERMISSIONS |= {("GET", "/api/v1/whoami"): HOLDER}
 PERMISSIONS |= {(method, "/api/v1/blobs/{sha256}"): UPLOADER for method in ("HEAD", "PUT")}
 PERMISSIONS |= {("POST", f"/api/v1/releases{rest}"): PUBLISHER for rest in ("", "/check")}
-PERMISSIONS |= {("POST", f"/api/v1/jobs{rest}"): PUBLISHER for rest in ("", "/preview", "/{job}/cancel", "/{job}/retry")}
+PERMISSIONS |= {
+    ("POST", f"/api/v1/jobs{rest}"): PUBLISHER for rest in ("", "/preview", "/{job}/cancel", "/{job}/retry")
+}
+PERMISSIONS |= {
+    ("POST", path): PUBLISHER
+    for path in ("/jobs/{job}/cancel", "/jobs/{job}/retry", "/runs/{org}/{name}/steps/{step}/submit")
+}
 """With PORTAL_ANONYMOUS_JOBS these are open to everybody."""
+PERMISSIONS |= {("POST", "/workers/{worker}/drain"): ADMIN}
+PERMISSIONS |= {("POST", f"/sign-{way}"): ANYONE for way in ("in", "out")}
+"""Forms of the portal's own pages; cookies count for these alone."""
 PERMISSIONS |= {("POST", f"/api/v1/workers{rest}"): WORKER for rest in ("", "/{worker}/lease")}
 PERMISSIONS |= {("POST", "/api/v1/workers/{worker}/drain"): ADMIN}
 PERMISSIONS |= {

@@ -19,7 +19,7 @@ from portal.web.headers import with_security
 from portal.web.render import render_error
 
 FOR_PROGRAMS = ("/api/", "/files/", "/healthz", "/readyz", "/metrics")
-_DATA_OF_PAGES = re.compile(r"^/(compare/figure|runs/[^/]+/[^/]+/(figure|lanes))$")
+_DATA_OF_PAGES = re.compile(r"^/(compare/figure|jobs/[^/]+/figure|runs/[^/]+/[^/]+/(figure|lanes))$")
 """What the pages' own scripts ask for as JSON."""
 MEDIA_TYPE = "application/problem+json"
 _RESERVED = {"type", "title", "status", "detail", "code", "remedy"}
@@ -52,13 +52,13 @@ def install(app: FastAPI) -> None:
 
 def answer(request: Request, error: PortalError, headers: dict[str, str] | None = None) -> Response:
     """The error as problem+json to programs and scripts, as a page to people."""
+    if error.status == 401:
+        headers = {"WWW-Authenticate": "Bearer", **(headers or {})}
     if not request.url.path.startswith(FOR_PROGRAMS) and not _DATA_OF_PAGES.match(request.url.path):
         page = render_error(request, error)
         page.headers.update(headers or {})
         return page
     body = orjson.dumps(problem(error), default=str)
-    if error.status == 401:
-        headers = {"WWW-Authenticate": "Bearer", **(headers or {})}
     return Response(body, error.status, {"Cache-Control": "no-store", **(headers or {})}, MEDIA_TYPE)
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from portal.catalog.answers import Page, RunDetail, RunSummary, Timeline
+from portal.catalog.jobs.started import count_verdicts
 from portal.catalog.release import load_facts
 from portal.catalog.runs import get_run, get_timeline, list_runs
 from portal.web.deps import Config, Cursor, Db, Limit, PortalAddress, RunName, json_answer, page_answer
@@ -56,7 +57,7 @@ def show_run(request: Request, db: Db, settings: Config, run: RunName, address: 
     """The timeline, with what lies at the chosen step."""
     page = timeline_page(db, settings, run, read_view(request.query_params))
     head = load_facts(db, run).head
-    answer = render(request, "runs/timeline.html", page)
+    answer = render(request, "runs/timeline.html", page | {"replays": count_verdicts(db, run)})
     return add_signposts(answer, address, (run, head.version, None), head.license.get("weights"))
 
 

@@ -61,6 +61,21 @@ document.addEventListener("click", (event) => {
   if (button) copy(button);
 });
 
+/** Who signed in, from a cookie that opens nothing: pages that are kept for everybody cannot say it. */
+function greet() {
+  const found = /(?:^|; )portal-name=([^;]*)/.exec(document.cookie);
+  const link = document.querySelector("[data-who]");
+  if (!found || !link) return;
+  try {
+    const name = decodeURIComponent(found[1]);
+    link.textContent = name;
+    link.title = `Signed in as ${name}`;
+  } catch {
+    /* Not one the portal set. */
+  }
+}
+greet();
+
 document.addEventListener("htmx:afterSwap", (event) => dress(event.target));
 // What is to be drawn comes first.
 (window.requestIdleCallback ?? setTimeout)(() => dress(document), { timeout: 1000 });

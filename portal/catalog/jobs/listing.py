@@ -112,6 +112,16 @@ class JobPoint:
     attempt: int
 
 
+@dataclass(frozen=True)
+class Happened:
+    """One event of a job."""
+
+    at: datetime
+    attempt: int | None
+    kind: str
+    data: dict[str, Any]
+
+
 _COLUMNS = [
     col(column)
     for column in (
@@ -142,15 +152,19 @@ _COLUMNS = [
 ]
 
 
-def list_jobs(
+def list_jobs(  # noqa: PLR0913 - every way a list can be narrowed
     session: Session,
     state: str | None = None,
     run: str | None = None,
     submitted_by: str | None = None,
     limit: int = 100,
     cursor: str | None = None,
+    step: int | None = None,
 ) -> Page[JobRow]:
-    """Jobs, the newest first; ``state`` is one, several by commas, or ``live``. Two queries however many there are."""
+    """Jobs, the newest first; ``state`` is one, several by commas, or ``live``; ``step`` that of their checkpoint.
+
+    Two queries however many there are.
+    """
     check_limit(limit)
     chosen: list[Any] = []
     if state:
@@ -159,6 +173,8 @@ def list_jobs(
         chosen.append(col(Job.run) == check_text(run, "run"))
     if submitted_by is not None:
         chosen.append(col(Job.submitted_by) == submitted_by)
+    if step is not None:
+        chosen.append(col(Job.step) == step)
     total = session.execute(select(func.count()).select_from(Job).where(*chosen)).scalar_one()
     if cursor:
         if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 18:
@@ -202,6 +218,20 @@ def get_job(session: Session, job_id: int) -> JobDetail:
         eta_seconds=_eta(session, row, attempts),
         told=row.told,
     )
+
+
+def find_job(session: Session, job_id: int) -> JobRow:
+    """One job as lists show it. JobNotFound."""
+    row = session.execute(_with_worker().where(col(Job.id) == job_id)).first()
+    if row is None:
+        raise no_job(job_id)
+    return JobRow(**_row(row))
+
+
+def list_happened(session: Session, job_id: int, limit: int = 200) -> list[Happened]:
+    """What happened to a job, the newest first."""
+    asked = select(JobEvent).where(col(JobEvent.job_id) == job_id).order_by(col(JobEvent.number).desc()).limit(limit)
+    return [Happened(as_time(e.at_ms), e.attempt, e.kind, e.data) for e in session.scalars(asked)]
 
 
 def get_spec(session: Session, job_id: int) -> dict[str, Any]:
