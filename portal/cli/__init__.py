@@ -58,7 +58,7 @@ COMMANDS = {
     "releases": Command("releases", "List the manifests of known open runs that ship with the portal."),
     "submit": Command("jobs", "Queue training that goes on from a checkpoint, on a worker attached to the portal."),
     "jobs": Command("jobs", "List jobs, the newest first."),
-    "logs": Command("jobs", "Print a job's log; with -f as it comes."),
+    "logs": Command("jobs", "Print a job's log; with -f as it comes, and what happens to the job on stderr."),
     "cancel": Command("jobs", "End a job: at once while it is queued; a running one saves its state first."),
     "worker": Command("worker", "Attach compute to a portal: run its jobs on this machine, on Slurm or on Ray."),
     "serve": Command(

@@ -55,7 +55,10 @@ def worker(  # noqa: PLR0913 - the command line is read from the signature
     option: Annotated[list[str] | None, typer.Option(help="k=v of the executor, e.g. partition=gpu.")] = None,
     once: Annotated[bool, typer.Option("--once", help="Run one job and end.")] = False,
 ) -> int:
-    """Run jobs of a portal here until told to stop: SIGTERM (or Ctrl-C) takes no more jobs, a second one saves and stops."""
+    """Attach compute to a portal: run its jobs on this machine, on Slurm or on Ray.
+
+    Until told to stop: SIGTERM (or Ctrl-C) takes no more jobs, a second one saves those that run, and stops.
+    """
     address = url or Settings().url
     if not address:
         raise UsageError("Which portal?", "Give its address by --url or PORTAL_URL.")
