@@ -18,10 +18,13 @@ from portal.web.access import AllowedCaller
 from portal.web.deps import Cursor, Db, Limit, PortalAddress, as_json, get_desk, page_answer
 from portal.web.job_bodies import AttachBody, LeaseBody
 from portal.web.job_desk import JobDesk, Jobs
+from portal.web.stopping import is_stopping
 
 router = APIRouter(prefix="/api/v1", tags=["workers"])
 
 MAX_WAIT_S = 30.0
+LOOK_UP_S = 3.0
+"""How often somebody who waits for a worker looks whether it is still there."""
 WorkerId = Annotated[int, Path(ge=1, le=2**53, description="As POST /workers answered.")]
 
 
@@ -96,8 +99,21 @@ async def _wait_for_lease(request: Request, jobs: JobDesk, offer: Offer, seconds
         left = until - loop.time()
         if lease is not None or left <= 0:
             return lease
-        if not await jobs.bell.wait(offer, left):
+        if not await _wait_for_bell(request, jobs, offer, left):
             return None
+
+
+async def _wait_for_bell(request: Request, jobs: JobDesk, offer: Offer, seconds: float) -> bool:
+    """Until there may be a job; False when the time is over, the worker hung up, or the portal stops."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while (left := until - loop.time()) > 0 and not is_stopping():
+        if await jobs.bell.wait(offer, min(left, LOOK_UP_S)):
+            return True
+        # Nobody tells a waiting answer that its client is gone, and a server that stops waits for every answer.
+        if await request.is_disconnected():
+            return False
+    return False
 
 
 def written_lease(lease: Lease, address: str, jobs: JobDesk) -> dict[str, Any]:
