@@ -84,5 +84,5 @@ def elsewhere_run(engine: Engine, settings: Settings, folder: Path, place: Place
         },
     }
     (folder / "release.json").write_text(json.dumps(document))
-    publish(folder / "release.json", settings, engine)
+    publish(folder / "release.json", settings.model_copy(update=place.settings), engine)
     return made

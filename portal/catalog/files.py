@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from sqlmodel import Session, col, select
 
-from portal.catalog.answers import FileView
+from portal.catalog.answers import CopyState, FileView
 from portal.errors import FileNotCatalogued
 from portal.models import File, FileLocation
 from portal.settings import Settings
@@ -42,20 +42,27 @@ class FileRow:
 
     @property
     def local(self) -> FilePlace | None:
-        """The place on this machine that still holds it."""
-        return next((p for p in self.places if _is_local(p) and p.state != "missing"), None)
+        """The place on this machine that still holds it; one with other bytes only where no good copy is in reach."""
+        here = [p for p in self.places if _is_local(p) and p.state != "missing"]
+        sound = next((p for p in here if p.state != "changed"), None)
+        return sound or (None if self.elsewhere else next(iter(here), None))
+
+    @property
+    def elsewhere(self) -> FilePlace | None:
+        """The nearest place elsewhere that can be read by range and is not known to be wrong."""
+        return next(
+            (
+                p
+                for p in self.places
+                if p.uri.partition("://")[0] in REMOTE_SCHEMES and p.state not in ("missing", "changed")
+            ),
+            None,
+        )
 
 
 def place_in_reach(row: FileRow) -> FilePlace | None:
     """The nearest place its bytes can be read from: on this machine, else elsewhere by range."""
-    return row.local or next(
-        (
-            p
-            for p in row.places
-            if p.uri.partition("://")[0] in REMOTE_SCHEMES and p.state not in ("missing", "changed")
-        ),
-        None,
-    )
+    return row.local or row.elsewhere
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class Links:
 
     def file_view(self, row: FileRow) -> FileView:
         """The file as answers show it; folders of this machine stay private."""
-        place = row.local or (row.places[0] if row.places else FilePlace("", "unverified", None, None))
+        place = place_in_reach(row) or (row.places[0] if row.places else FilePlace("", "unverified", None, None))
         return FileView(
             path=row.path,
             size=row.size,
@@ -89,6 +96,7 @@ class Links:
             verified_at=place.verified_at,
             checked_at=place.checked_at,
             checked_bytes=place.checked_bytes,
+            copies=[CopyState("local" if _is_local(p) else p.uri, p.state) for p in row.places if p is not place],
         )
 
     def address(self, row: FileRow) -> str | None:

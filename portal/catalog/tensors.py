@@ -87,6 +87,14 @@ def list_tensors(  # noqa: PLR0913 - the whole question in one call
     )
 
 
+def lie_elsewhere(session: Session, settings: Settings, run: str, step_or_label: int | str, role: str) -> bool:
+    """Whether `list_tensors` would ask another server."""
+    facts = load_facts(session, run)
+    rows = load_files(session, facts.head.id, col(File.checkpoint_id) == find_checkpoint(facts, step_or_label).id)
+    chosen = [row for row in rows if row.role == role and _holds_tensors(row)]
+    return is_far([readable_file(session, settings, row) for row in rows if _is_wanted(row, chosen)])
+
+
 def _holds_tensors(row: FileRow) -> bool:
     return row.path.endswith((SAFETENSORS, *PICKLED))
 

@@ -55,7 +55,8 @@ def refuse_store(uri: str, settings: Settings) -> None:
     own = settings.storage_url.startswith(f"s3://{bucket}/") or settings.storage_url == f"s3://{bucket}"
     if scheme == "s3" and allowed and bucket not in allowed and not own:
         raise Unavailable(
-            f"Bucket {bucket} is not among those this portal reads.", "Name it in PORTAL_S3_BUCKETS if it is meant."
+            f"{rest.rpartition('/')[2][:300]} lies in a bucket that this portal does not read.",
+            "Its operator can name the bucket in PORTAL_S3_BUCKETS if it is meant.",
         )
 
 

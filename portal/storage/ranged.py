@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -11,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
-from portal.errors import BadRequest, DataFault, IntegrityError, PortalError, Unavailable
+from portal.errors import BadRequest, DataFault, FileMissing, IntegrityError, PortalError, Unavailable
 from portal.storage.joining import join_ranges
 from portal.storage.retries import Passing, Patience, persist
 from portal.storage.store import Meter, StoredFile
@@ -28,6 +30,9 @@ FIRST_BYTES = 16
 """Bytes fetched by the first look at a file: as many as tell what kind of file it is."""
 
 Span = tuple[int, int]
+Result = TypeVar("Result")
+
+log = logging.getLogger("portal.storage")
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class RangedStore(ABC):
     def stat(self, uri: str, meter: Meter | None = None) -> StoredFile:
         """Size, time and etag of one file as they are now, asked for anew."""
         counted = meter or Meter()
-        found = persist(self.patience, lambda: self._stat(uri, counted), self._lost(uri))
+        found = self._ask(uri, lambda: self._stat(uri, counted))
         self._pin(uri, _Pin(found, time.monotonic()))
         return found
 
@@ -79,7 +84,7 @@ class RangedStore(ABC):
             return pin.file
         counted = meter or Meter()
         try:
-            first = persist(self.patience, lambda: self._whole_piece(uri, 0, FIRST_BYTES, counted), self._lost(uri))
+            first = self._ask(uri, lambda: self._whole_piece(uri, 0, FIRST_BYTES, counted))
         except DataFault:
             return self.stat(uri, counted)
         if first.size is None:
@@ -123,7 +128,11 @@ class RangedStore(ABC):
 
     @abstractmethod
     def name(self, uri: str) -> str:
-        """The object as messages call it: with its store, without any secret."""
+        """The object as messages call it, which anybody may read: no secret, and no place that only the operator knows."""
+
+    def inside(self, uri: str) -> str:
+        """The object as the operator's log calls it: where the portal itself asks."""
+        return self.name(uri)
 
     def cut_short(self, uri: str, offset: int, length: int, size: int | None = None) -> DataFault:
         """The fault of a range that reaches past the end."""
@@ -168,7 +177,7 @@ class RangedStore(ABC):
             pinned = self._pins.get(uri)
         if pinned is not None and offset + length <= len(pinned.head):
             return pinned.head[offset : offset + length]
-        piece = persist(self.patience, lambda: self._whole_piece(uri, offset, length, meter), self._lost(uri))
+        piece = self._ask(uri, lambda: self._whole_piece(uri, offset, length, meter))
         if pinned is not None and not _is_same(pinned.file, piece):
             with self._lock:
                 # Whoever read the old bytes must not go on with the new ones: only a new look lets anybody read again.
@@ -186,6 +195,14 @@ class RangedStore(ABC):
                 raise self.cut_short(uri, offset, length, piece.size)
             raise Passing(f"it sent {len(piece.data):,} bytes where {length:,} were asked for")
         return piece
+
+    def _ask(self, uri: str, attempt: Callable[[], Result]) -> Result:
+        """What ``attempt`` returns, tried again where that may help; failures of the store are logged in full."""
+        try:
+            return persist(self.patience, attempt, self._lost(uri))
+        except (FileMissing, Unavailable) as error:
+            log.warning("%s (%s)", error.message, self.inside(uri))
+            raise
 
     def _lost(self, uri: str) -> Callable[[str], PortalError]:
         return lambda why: Unavailable(

@@ -14,7 +14,7 @@ from datetime import timedelta
 from functools import cached_property
 from operator import attrgetter
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from portal.errors import BadRequest, FileMissing, PortalError, Unavailable
 from portal.storage.ranged import Piece, RangedStore
@@ -53,7 +53,7 @@ class S3Store(RangedStore):
 
     def list_files(self, uri: str) -> Iterator[StoredFile]:
         """Every object below a prefix, by key; FileMissing when there is none. Folder markers are no files."""
-        found = persist(self.patience, lambda: self._list(uri), self._lost(uri))
+        found = self._ask(uri, lambda: self._list(uri))
         if not found:
             raise FileMissing(
                 f"{self.name(uri)} holds no object.", "Correct the bucket and prefix, or put the files there."
@@ -85,7 +85,14 @@ class S3Store(RangedStore):
         return persist(self.patience, attempt, self._lost(uri))
 
     def name(self, uri: str) -> str:
-        """The object and the server it lies on."""
+        """The object's own name, and the server as clients of the portal reach it: bucket and endpoint may be nobody's
+        business."""
+        last = uri.rstrip("/").rpartition("/")[2][:300]
+        public = urlsplit(self._place.public_endpoint)
+        return f"{last} at {public.scheme}://{public.hostname}" if public.hostname else f"{last} on S3"
+
+    def inside(self, uri: str) -> str:
+        """The whole address and the endpoint."""
         return f"{uri[:500]} at {self._place.endpoint or 'AWS'}"
 
     def _list(self, uri: str) -> list[StoredFile]:
@@ -216,11 +223,11 @@ class S3Store(RangedStore):
         return Passing(f"it answered {state}" if state else "the connection failed or was silent for too long")
 
     def _refusal(self, uri: str, state: int, code: str) -> PortalError:
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        key = uri.removeprefix("s3://").partition("/")[2]
         if code == "NoSuchBucket" or (state == 404 and not key):
             return FileMissing(
-                f"There is no bucket {bucket} at {self._place.endpoint or 'AWS'}.",
-                "Correct the bucket, or PORTAL_S3_ENDPOINT.",
+                f"The bucket of {self.name(uri)} is not there.",
+                "Correct the bucket, or PORTAL_S3_ENDPOINT; the portal's log names both.",
             )
         if state == 404:
             return FileMissing(f"{self.name(uri)} is not there.", "Restore it, or correct its address in the manifest.")

@@ -14,7 +14,7 @@ from portal.catalog.checkpoints import get_checkpoint, list_checkpoints
 from portal.catalog.jobs.started import list_replayed
 from portal.catalog.release import load_facts
 from portal.catalog.runs import get_run
-from portal.catalog.tensors import list_tensors
+from portal.catalog.tensors import lie_elsewhere, list_tensors
 from portal.database import let_go
 from portal.web.commands import checkpoint_commands
 from portal.web.deps import (
@@ -32,9 +32,9 @@ from portal.web.deps import (
 )
 from portal.web.drawings import draw_position
 from portal.web.fetch_lists import LISTS
-from portal.web.render import render
+from portal.web.render import render, wanted_block
 from portal.web.signposts import add_signposts
-from portal.web.waiting import wait_for
+from portal.web.waiting import later, wait_for
 
 api = APIRouter(prefix="/api/v1", tags=["checkpoints"])
 pages = APIRouter(include_in_schema=False)
@@ -105,6 +105,8 @@ def show_tensors(  # noqa: PLR0913 - FastAPI reads the query from the signature
     cursor: Cursor = None,
 ) -> Response:
     """The tensor table: a page of its own, and a part of the checkpoint's page."""
+    if wanted_block(request) is None and lie_elsewhere(db, settings, run, step, role):
+        return render(request, "fetched.html", later(get_run(db, run), "Checkpoints", "tensors"))
     let_go(db)
     table = wait_for(get_desk(request), list_tensors, settings, run, step, role, tensor, TENSORS, cursor)
     context = {"table": table, "wanted": tensor, "kept": urlencode({"role": role, "tensor": tensor}) + "&"}

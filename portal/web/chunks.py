@@ -25,9 +25,9 @@ from portal.web.deps import (
     parse_step,
     ready_answer,
 )
-from portal.web.render import render
+from portal.web.render import render, wanted_block
 from portal.web.token_spans import draw_tokens
-from portal.web.waiting import wait_for
+from portal.web.waiting import later, wait_for
 
 api = APIRouter(prefix="/api/v1", tags=["data"])
 pages = APIRouter(include_in_schema=False)
@@ -71,6 +71,8 @@ def show_rows(request: Request, db: Db, settings: Config, run: RunName, chunk: s
     asked = _asked(at)
     if chunk in load_facts(db, run).at_hand:
         sample = sample_chunk(db, settings, run, chunk, asked)
+    elif wanted_block(request) is None and get_chunk(db, run, chunk, settings).readable:
+        return render(request, "fetched.html", later(get_run(db, run), "Data", "rows"))
     else:
         let_go(db)
         sample = wait_for(get_desk(request), sample_chunk, settings, run, chunk, asked)

@@ -46,6 +46,11 @@ def wait_for(
         ) from None
 
 
+def later(detail: object, tab: str, part: str) -> dict[str, object]:
+    """What `fetched.html` needs: the page stands at once and asks for its ``part`` (also the element's id) itself."""
+    return {"detail": detail, "tab": tab, "part": part}
+
+
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(THREADS, thread_name_prefix="elsewhere")

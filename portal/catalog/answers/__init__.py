@@ -37,7 +37,7 @@ from portal.catalog.answers.data import (
     TokenBatch,
     TokenRow,
 )
-from portal.catalog.answers.files import FileView
+from portal.catalog.answers.files import CopyState, FileView
 from portal.catalog.answers.findings import EventView, FindingCounts, FindingGroup, FindingView, FoundFinding
 from portal.catalog.answers.metrics import MetricAnswer, MetricAtStep, SeriesBuckets, SeriesView
 from portal.catalog.answers.paging import Page
@@ -77,6 +77,7 @@ __all__ = [
     "ConfigChange",
     "ConfigTable",
     "ConfigView",
+    "CopyState",
     "DataAtStep",
     "DataSeen",
     "DerivedRun",

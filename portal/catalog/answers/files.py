@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+
+
+@dataclass(frozen=True)
+class CopyState:
+    """Another place where the same file was, or is."""
+
+    location: str
+    """``local`` or its URI."""
+    state: str
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,8 @@ class FileView:
     """When it was last looked at to the end; null while a look is under way, and where there was none."""
     checked_bytes: int | None = None
     """How many of its bytes that look compared."""
+    copies: list[CopyState] = field(default_factory=list)
+    """Its other places: ``location`` and ``state`` are those of the one that is read."""
 
 
 @dataclass(frozen=True)
