@@ -5,10 +5,13 @@ DATA ?= portal-data
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check check-js bench screenshots format lock vendor wheel clean
+.PHONY: demo trainer test check check-js bench screenshots format lock vendor wheel clean
 
 demo: $(VENV)/.serve
 	$(BIN)/portal demo --data "$(DATA)" --port $(PORT)
+
+# What a worker on this machine trains with: torch and transformers, in an environment of their own.
+trainer: $(VENV)/trainer/built
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto --dist loadgroup $(TEST_OPTIONS)
@@ -68,6 +71,14 @@ $(BIN)/python:
 $(VENV)/.serve: $(BIN)/python requirements/prod.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/prod.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	touch $@
+
+# Torch apart from the locked rest: one version of it has many builds, each with its own hash.
+$(VENV)/trainer/built: requirements/trainer.txt | $(BIN)/python
+	rm -rf $(VENV)/trainer
+	$(BIN)/uv venv --quiet --seed --python $(BIN)/python $(VENV)/trainer
+	$(BIN)/uv pip install --quiet --python $(VENV)/trainer/bin/python --require-hashes -r requirements/trainer.txt
+	$(VENV)/trainer/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	touch $@
 
 # What tests and checks need besides.

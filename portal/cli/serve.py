@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
+from portal.cli.attached import attached_worker, training_python
 from portal.cli.catalogs import reached
 from portal.cli.progress import progress_bars
 from portal.cli.terminal import complain, say
@@ -71,23 +73,30 @@ def demo(
     ] = None,
     port: Port = 8360,
     no_worker: Annotated[
-        bool, typer.Option("--no-worker", help="Attach no worker (none is attached yet: this version runs no jobs).")
+        bool, typer.Option("--no-worker", help="Attach no worker: jobs wait until one is attached by hand.")
     ] = False,
     only: Annotated[str | None, typer.Option(help="Build this run alone, e.g. demo/tiny.")] = None,
 ) -> None:
     """Build the demo runs once and serve them."""
-    settings = Settings() if data is None else Settings(data=data.absolute())
+    # Anybody who reaches the demo may submit jobs: it listens on this machine alone.
+    settings = Settings(anonymous_jobs=True) if data is None else Settings(anonymous_jobs=True, data=data.absolute())
     with _listen("127.0.0.1", port) as listening, reached(settings):
         engine = create_database_engine(settings)
         migrate(engine)
         with progress_bars() as progress:
             runs = build_demo(settings, engine, only, progress)
-        engine.dispose()
         complain(f"{len(runs)} {'run is' if len(runs) == 1 else 'runs are'} ready.")
-        _invite(_address(listening), runs)
-        if not no_worker:
-            complain("No worker is attached: this version runs no jobs.")
-        _run(create_app(settings), listening)
+        address = _address(listening)
+        _invite(address, runs)
+        with ExitStack() as stack:
+            python = None if no_worker else training_python()
+            if python is not None:
+                stack.enter_context(attached_worker(settings, engine, address, python))
+                complain(f"A worker is attached; its log is {settings.data / 'worker' / 'worker.log'}.")
+            elif not no_worker:
+                complain("No worker is attached, as torch is not installed: `make trainer`, then start again.")
+            engine.dispose()
+            _run(create_app(settings), listening)
 
 
 def migrate_database() -> None:
