@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 from sqlalchemy import select as columns
@@ -12,6 +12,34 @@ from sqlmodel import Session, col, select
 
 from portal.manifest import Manifest
 from portal.models import Checkpoint, Chunk, ChunkSpan, DataOrder, File, FileLocation, MetricSeries, Release, Run, Stage
+
+
+class ReadFile(Protocol):
+    """A file whose bytes a scan reads: of the catalog, or of a release that is not recorded yet."""
+
+    @property
+    def path(self) -> str:
+        """Path inside its release, or the part of a URI that names the file."""
+
+    @property
+    def role(self) -> str:
+        """What it is for."""
+
+    @property
+    def size(self) -> int | None:
+        """Bytes, where known."""
+
+    @property
+    def sha256(self) -> str | None:
+        """Of its bytes, where known."""
+
+    @property
+    def uri(self) -> str:
+        """Where it lies."""
+
+    @property
+    def state(self) -> str:
+        """As in `portal.models.FileLocation`."""
 
 
 class ScannedFile(NamedTuple):

@@ -21,7 +21,7 @@ from portal.exchange.ingest import Numbers, ingest
 from portal.exchange.numbers import NumbersFolder
 from portal.exchange.small_files import SmallFiles, read_small_files
 from portal.manifest import Manifest
-from portal.scan import scan_release
+from portal.scan import Looked, look_at_release, scan_release
 from portal.settings import Settings
 
 
@@ -125,14 +125,16 @@ class Publication:
 
         Raises VersionTaken when another version than ``after`` is current.
         """
-        self.begin("Recording")
         folder = self.numbers_folder(fingerprint)
         # An earlier version of the same content may own the folder already; then its numbers are the same.
         existed = folder.exists()
         try:
             stored = folder.write(numbers)
             record = assemble_release(self.manifest, self.found, self.digested, numbers, stored, self.settings)
-            return self._commit(replace(record, by=self.by), numbers)
+            self.begin("Scanning")
+            looked = look_at_release(record, self.settings)
+            self.begin("Recording")
+            return self._commit(replace(record, by=self.by), numbers, looked)
         except BaseException:
             if not existed:
                 folder.remove()
@@ -173,13 +175,13 @@ class Publication:
             seconds=time.perf_counter() - self.started,
         )
 
-    def _commit(self, record: ReleaseRecord, numbers: Numbers) -> PublishReport | None:
+    def _commit(self, record: ReleaseRecord, numbers: Numbers, looked: Looked) -> PublishReport | None:
         with recording(self.engine) as session:
             recorded = record_release(session, record, self.after)
             if recorded is None:
                 return None
             release_id, version = recorded
-            findings = scan_release(session, self.settings, release_id)
+            findings = scan_release(session, release_id, looked)
             record_findings(session, release_id, findings, met=numbers.findings)
             done = f"Published {self.manifest.run} as version {version}."
             report = self.report("published", version, [*findings, *numbers.findings], [done], numbers)

@@ -2,11 +2,12 @@
 
 Each module holds one family of checks; `scan_release` runs them all on one release. A plain
 scan reads what the catalog knows, file sizes and headers; only a deep scan re-hashes bytes.
+Bytes are read first, while no session is open: a store elsewhere may be slow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlmodel import Session
@@ -14,10 +15,12 @@ from sqlmodel import Session
 from portal.catalog.answers import FoundFinding
 from portal.catalog.checks import CODES
 from portal.catalog.record import record_findings
+from portal.catalog.recorded import ReleaseRecord
 from portal.catalog.release import load_facts
-from portal.catalog.scanned import ScanInput, load_scan_input
+from portal.catalog.scanned import ReadFile, ScanInput, load_scan_input
 from portal.database import Engine, open_session
-from portal.scan.dtypes import find_dtype_flips
+from portal.manifest import Manifest
+from portal.scan.dtypes import Dtypes, find_dtype_flips, read_dtypes
 from portal.scan.duplicates import find_duplicates
 from portal.scan.gaps import find_gaps
 from portal.scan.order import find_order_faults
@@ -27,7 +30,16 @@ from portal.scan.tokens import find_token_disagreements
 from portal.scan.verify import FixityReport, Plan, verify_release
 from portal.settings import Settings
 
-__all__ = ["FixityReport", "FoundFinding", "ScanReport", "scan_release", "scan_run"]
+__all__ = ["FixityReport", "FoundFinding", "Looked", "ScanReport", "look_at_release", "scan_release", "scan_run"]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What the bytes of a release say."""
+
+    dtypes: Dtypes
+    unreadable: list[FoundFinding]
+    """Chunks that do not hold what is declared."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +51,16 @@ class ScanReport:
     fixity: FixityReport
 
 
-def scan_release(session: Session, settings: Settings, release_id: int) -> list[FoundFinding]:
-    """Every finding about a release whose files were hashed just now; nothing is written."""
-    return _find_all(load_scan_input(session, release_id), settings)
+def look_at_release(record: ReleaseRecord, settings: Settings) -> Looked:
+    """Read what the scan of a release needs of its bytes, before it is recorded."""
+    weights = [f for _, files in record.checkpoints for f in files]
+    chunks = [(entry.name, files) for entry, files in record.chunks]
+    return _look(record.manifest, weights, chunks, settings)
+
+
+def scan_release(session: Session, release_id: int, looked: Looked) -> list[FoundFinding]:
+    """Every finding about a release whose files were hashed just now; nothing is written, and no file read."""
+    return _find_all(load_scan_input(session, release_id), looked)
 
 
 def scan_run(
@@ -55,22 +74,33 @@ def scan_run(
         release_id = load_facts(session, run).head.id
         scanned = load_scan_input(session, release_id)
     fixity = verify_release(engine, settings, release_id, Plan(hash_local=deep), progress)
-    findings = _find_all(scanned, settings)
+    weights = [f for checkpoint in scanned.checkpoints for f in checkpoint.files]
+    chunks = [(chunk.chunk.name, chunk.files) for chunk in scanned.chunks]
+    findings = _find_all(scanned, _look(scanned.manifest, weights, chunks, settings))
     with open_session(engine) as session:
         record_findings(session, release_id, findings, kept=CODES)
         session.commit()
     return ScanReport(scanned.run, [*findings, *fixity.findings], fixity)
 
 
-def _find_all(scanned: ScanInput, settings: Settings) -> list[FoundFinding]:
+def _look(
+    manifest: Manifest,
+    weights: Sequence[ReadFile],
+    chunks: Sequence[tuple[str, Sequence[ReadFile]]],
+    settings: Settings,
+) -> Looked:
+    return Looked(read_dtypes(weights, settings), find_unreadable_chunks(manifest, chunks, settings))
+
+
+def _find_all(scanned: ScanInput, looked: Looked) -> list[FoundFinding]:
     return [
         *_known(scanned),
         *find_duplicates(scanned),
         *find_gaps(scanned),
-        *find_dtype_flips(scanned, settings),
+        *find_dtype_flips(scanned, looked.dtypes),
         *find_token_disagreements(scanned),
         *find_order_faults(scanned),
-        *find_unreadable_chunks(scanned, settings),
+        *looked.unreadable,
         *find_series_outside_run(scanned),
     ]
 

@@ -1,17 +1,19 @@
 """Precision: dtypes that change along a run, and files that hold another dtype than declared.
 
-Only the header of a safetensors file is read.
+Only the header of a safetensors file is read, and that before anything is compared.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from portal.catalog.answers import FoundFinding
-from portal.catalog.scanned import ScanInput, ScannedCheckpoint, ScannedFile
+from portal.catalog.scanned import ReadFile, ScanInput, ScannedCheckpoint
 from portal.errors import PortalError
 from portal.settings import Settings
 from portal.storage import open_store
@@ -26,6 +28,8 @@ NAMES = {
     "F8_E4M3": "float8",
     "F8_E5M2": "float8",
 }
+READ_AT_ONCE = 8
+"""Headers read side by side: where the store is a bucket each is two requests."""
 ALIASES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "float": "float32", "half": "float16"}
 
 
@@ -36,7 +40,20 @@ class _Precision:
     origin: str
 
 
-def find_dtype_flips(scanned: ScanInput, settings: Settings) -> list[FoundFinding]:
+Dtypes = Mapping[str, Counter[str]]
+"""How many tensors of each dtype a file holds, by URI."""
+
+
+def read_dtypes(files: Iterable[ReadFile], settings: Settings) -> dict[str, Counter[str]]:
+    """What the headers of those weights say that are here; files that cannot be read are left out."""
+    here = {
+        f.uri: f for f in files if f.role == "weights" and f.path.endswith(".safetensors") and is_here(f.uri, settings)
+    }
+    with ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="headers") as pool:
+        return dict(zip(here, pool.map(partial(_header_dtypes, settings), here.values()), strict=True))
+
+
+def find_dtype_flips(scanned: ScanInput, dtypes: Dtypes) -> list[FoundFinding]:
     """Changes of precision between neighbouring checkpoints, and declared dtypes the files contradict."""
     known: list[_Precision] = []
     findings: list[FoundFinding] = []
@@ -44,7 +61,7 @@ def find_dtype_flips(scanned: ScanInput, settings: Settings) -> list[FoundFindin
         if checkpoint.step is None:
             continue
         declared = _name(checkpoint.checkpoint.dtype)
-        stored = _stored_dtype(checkpoint, settings)
+        stored = _stored_dtype(checkpoint, dtypes)
         if declared and stored and declared != stored:
             findings.append(_contradiction(checkpoint.step, declared, stored))
         if dtype := stored or declared:
@@ -74,24 +91,23 @@ def _contradiction(step: int, declared: str, stored: str) -> FoundFinding:
     )
 
 
-def _stored_dtype(checkpoint: ScannedCheckpoint, settings: Settings) -> str | None:
-    """The dtype most weights have, by tensor count; None where no header can be read here."""
+def _stored_dtype(checkpoint: ScannedCheckpoint, dtypes: Dtypes) -> str | None:
+    """The dtype most weights have, by tensor count; None where no header was read."""
     counted: Counter[str] = Counter()
     for file in checkpoint.files:
-        if file.role == "weights" and file.path.endswith(".safetensors") and is_here(file.uri, settings):
-            counted.update(_header_dtypes(file, settings))
+        counted.update(dtypes.get(file.uri, {}))
     return NAMES.get(counted.most_common(1)[0][0], counted.most_common(1)[0][0].lower()) if counted else None
 
 
-def _header_dtypes(file: ScannedFile, settings: Settings) -> list[str]:
+def _header_dtypes(settings: Settings, file: ReadFile) -> Counter[str]:
     store = open_store(file.uri, settings)
     try:
         header = read_header(
             lambda offset, length: store.read_range(file.uri, offset, length), file.size or 0, file.path
         )
     except PortalError:
-        return []  # `fixity` and `readable` report files that cannot be read
-    return [t.dtype for t in header.tensors]
+        return Counter()  # `fixity` and `readable` report files that cannot be read
+    return Counter(t.dtype for t in header.tensors)
 
 
 def _name(dtype: str | None) -> str | None:

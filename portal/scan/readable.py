@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from portal.catalog.answers import FoundFinding
-from portal.catalog.scanned import ScanInput, ScannedChunk
+from portal.catalog.scanned import ReadFile
 from portal.errors import PortalError
-from portal.manifest import ChunkEntry, chunks_of
+from portal.manifest import ChunkEntry, Manifest, chunks_of
 from portal.settings import Settings
 from portal.storage import open_store
 from portal.storage.blobs import is_here
 from portal.tokens.readers import ReadableFile, open_reader
 
 
-def find_unreadable_chunks(scanned: ScanInput, settings: Settings) -> list[FoundFinding]:
-    """Chunks that are here whose reader refuses them, contradicts itself, or counts other rows than declared."""
-    declared = {c.name: c for c in chunks_of(scanned.manifest)}
-    return [f for chunk in scanned.chunks for f in _check(chunk, declared[chunk.chunk.name], scanned, settings)]
+def find_unreadable_chunks(
+    manifest: Manifest, chunks: Iterable[tuple[str, Sequence[ReadFile]]], settings: Settings
+) -> list[FoundFinding]:
+    """Chunks (name, files in shard order) that are here whose reader refuses them, contradicts itself, or counts other
+    rows than declared."""
+    declared = {c.name: c for c in chunks_of(manifest)}
+    vocabulary = manifest.model.vocabulary
+    return [f for name, files in chunks for f in _check(declared[name], files, vocabulary, settings)]
 
 
 def _check(
-    scanned_chunk: ScannedChunk, declared: ChunkEntry, scanned: ScanInput, settings: Settings
+    declared: ChunkEntry, files: Sequence[ReadFile], vocabulary: int | None, settings: Settings
 ) -> Iterator[FoundFinding]:
-    files = scanned_chunk.files
     if not files or not all(is_here(f.uri, settings) and f.state != "missing" for f in files):
         return
     readable = [ReadableFile(f.path, f.uri, f.size, f.sha256, open_store(f.uri, settings)) for f in files]
     indexes = settings.data / "store" / "indexes"
     try:
-        reader = open_reader(declared, readable, indexes, scanned.manifest.model.vocabulary)
+        reader = open_reader(declared, readable, indexes, vocabulary)
         contradictions, rows = reader.check(), reader.rows
     except PortalError as error:
         yield FoundFinding(

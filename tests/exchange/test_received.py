@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -11,11 +14,13 @@ from uuid import uuid4
 import pytest
 import yaml
 from sqlalchemy import Engine, func
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from portal.catalog.published import find_published
+from portal.catalog.record import recording
 from portal.database import open_session
 from portal.errors import IntegrityError, ManifestRefused, MissingBlobs, TooLarge, VersionTaken
+from portal.exchange import publication
 from portal.exchange.discover import discover
 from portal.exchange.publish import publish
 from portal.exchange.received import Terms, check_received, publish_received
@@ -27,6 +32,7 @@ from portal.settings import Settings
 from portal.signing.keys import make_key
 from portal.storage.blobs import open_blobs
 from portal.storage.hashing import hash_file
+from portal.storage.s3 import S3Store
 from tests.exchange.releases import tree, write_release
 from tests.seaweed import BUCKET, SeaweedServer
 
@@ -240,3 +246,29 @@ def test_the_scan_reads_what_was_sent_wherever_it_lies(tmp_path: Path, own: Sett
     _, files = sent(release, own)
     report = publish_received(own, engine, document, files, "ada")
     assert {f.code for f in report.findings} >= {"dtype-contradicts-file", "chunk-rows-differ"}
+
+
+def test_no_file_is_read_while_the_database_is_held(
+    tmp_path: Path, own: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow bucket would keep everybody else from writing; what reading tells is recorded all the same."""
+    document, files = sent(write_release(tmp_path / "release"), own)
+    document["checkpoints"][0]["dtype"] = "float32"
+    document["data"]["chunks"][0]["rows"] = 41
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a file was read inside the transaction")
+
+    @contextmanager
+    def watched(engine: Engine) -> Iterator[Session]:
+        with recording(engine) as session, monkeypatch.context() as inside:
+            inside.setattr(os, "open", refuse)
+            inside.setattr(builtins, "open", refuse)
+            for name in ("stat", "read_range", "read_ranges", "ask"):
+                inside.setattr(S3Store, name, refuse)
+            yield session
+
+    monkeypatch.setattr(publication, "recording", watched)
+    report = publish_received(own, engine, document, files, "ada")
+    assert {"dtype-contradicts-file", "chunk-rows-differ"} <= {f.code for f in report.findings}
+    assert {"dtype-contradicts-file", "chunk-rows-differ"} <= {code for (code,) in rows(engine, Finding.code)}

@@ -11,7 +11,7 @@ import pytest
 
 from portal.catalog.answers import FoundFinding
 from portal.models import MetricSeries
-from portal.scan.dtypes import find_dtype_flips
+from portal.scan.dtypes import find_dtype_flips, read_dtypes
 from portal.scan.duplicates import find_duplicates
 from portal.scan.gaps import find_gaps
 from portal.scan.order import find_order_faults
@@ -82,9 +82,9 @@ def test_declared_losses_and_steps_listed_twice_are_shown() -> None:
     assert sorted(codes(find_gaps(scan_input_of(document)))) == ["checkpoint-lost", "step-listed-twice"]
 
 
-def test_a_declared_change_of_precision_is_found_once(sqlite_settings: Settings) -> None:
+def test_a_declared_change_of_precision_is_found_once() -> None:
     entries = [*checkpoints(10, 20, dtype="bf16"), *checkpoints(30, 40, dtype="float32")]
-    findings = find_dtype_flips(scan_input_of({"training": TRAINING, "checkpoints": entries}), sqlite_settings)
+    findings = find_dtype_flips(scan_input_of({"training": TRAINING, "checkpoints": entries}), {})
     assert [(f.code, f.step) for f in findings] == [("dtype-flip", 30)]
 
 
@@ -101,7 +101,7 @@ def test_a_file_that_contradicts_the_declared_dtype_is_an_error(sqlite_settings:
     size = safetensors_header(path, "F16")
     files = {10: [scanned_file("model.safetensors", uri=path.as_uri(), size=size)]}
     document = {"training": TRAINING, "checkpoints": checkpoints(10, dtype="float32")}
-    findings = find_dtype_flips(scan_input_of(document, files), sqlite_settings)
+    findings = find_dtype_flips(scan_input_of(document, files), read_dtypes(files[10], sqlite_settings))
     assert [(f.code, f.evidence) for f in findings] == [
         ("dtype-contradicts-file", {"declared": "float32", "stored": "float16"})
     ]
@@ -112,10 +112,8 @@ def test_a_broken_header_says_nothing_about_precision(broken: bytes, sqlite_sett
     path = tmp_path / "model.safetensors"
     path.write_bytes(broken)
     files = {10: [scanned_file("model.safetensors", uri=path.as_uri(), size=len(broken))]}
-    assert (
-        find_dtype_flips(scan_input_of({"training": TRAINING, "checkpoints": checkpoints(10)}, files), sqlite_settings)
-        == []
-    )
+    scanned = scan_input_of({"training": TRAINING, "checkpoints": checkpoints(10)}, files)
+    assert find_dtype_flips(scanned, read_dtypes(files[10], sqlite_settings)) == []
 
 
 def test_declared_tokens_are_checked_against_the_stages() -> None:
