@@ -186,8 +186,8 @@ def _sentence(
         equal, total = sum(w.equal for w in weights), sum(w.compared for w in weights)
         worst = max((w.max_abs for w in weights), default=0.0)
         apart = "" if equal == total else f", at most {worst:.3g} apart"
-        parts.append(f"{equal} of {total} weights tensors at step {steps} are{apart}")
-    told = "; ".join(parts)
+        parts.append(f"so are {equal} of {total} weight tensors at step {steps}{apart}")
+    told = ", and ".join(parts).removeprefix("so are ")
     if verdict == EXACT:
         return f"It came out the same: {told}."
     if verdict == DIVERGED:

@@ -234,4 +234,3 @@ def _as_number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-

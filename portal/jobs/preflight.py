@@ -17,6 +17,7 @@ from portal.catalog.jobs.workers import list_matching
 from portal.database import Engine, open_session
 from portal.errors import PreflightRefused
 from portal.jobs.requests import JobRequest
+from portal.jobs.settings_of_runs import beyond_the_trainer
 from portal.jobs.specs import Draft, draft_job, make_spec, request_body
 from portal.settings import Settings
 from portal.storage.blobs import open_blobs
@@ -226,6 +227,9 @@ def _settings_checks(draft: Draft) -> list[CheckLine]:
         message = f"The run has not published {names}, and nothing is guessed."
         remedy = "Say them: " + "; ".join(f"{u.key} ({u.means})" for u in draft.settings.unknown)
         found.append(CheckLine("settings-unknown", "error", message, remedy))
+    if beyond := beyond_the_trainer(draft.facts, draft.first_step):
+        message = f"The run was trained with {', and '.join(beyond)}, which this trainer does not do."
+        found.append(CheckLine("beyond-the-trainer", "warning", message, "The result differs from the run in this."))
     changes = [c for c in draft.settings.chosen if c.changed]
     if changes and draft.request.kind == "resume":
         names = ", ".join(f"{c.key} {c.changed_from!r} -> {c.value!r}" for c in changes)

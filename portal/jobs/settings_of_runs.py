@@ -51,6 +51,24 @@ def settings_of(facts: ReleaseFacts, step: int) -> Settings:
     return known
 
 
+def beyond_the_trainer(facts: ReleaseFacts, step: int) -> list[str]:
+    """What the run's config states and this trainer does not do: a resume then differs from the run in this."""
+    config = config_at(facts, step)
+    values = config.values if config else {}
+    found = []
+    if values.get("softmax_auxiliary_loss") is True:
+        found.append(
+            f"an auxiliary softmax loss (z-loss) of weight {values.get('auxiliary_loss_multiplier', 'unknown')}"
+        )
+    fp16 = values.get("fp16")
+    if isinstance(fp16, Mapping) and fp16.get("enabled"):
+        found.append("fp16 with a scaled loss")
+    optimizer = values.get("optimizer")
+    if isinstance(optimizer, Mapping) and optimizer.get("decay_embeddings") is False:
+        found.append("embeddings without weight decay")
+    return found
+
+
 Found = dict[str, tuple[Any, str]]
 Reader = Callable[[Mapping[str, Any], ReleaseFacts, int], Found]
 
