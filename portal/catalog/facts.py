@@ -182,6 +182,7 @@ class ReleaseHead:
     version: int
     root: str
     published_at: datetime
+    published_by: str | None
     kind: str
     title: str
     description: str

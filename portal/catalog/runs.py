@@ -76,6 +76,7 @@ def get_run(session: Session, run: str) -> RunDetail:
         tokenizer=facts.tokenizer.path if facts.tokenizer else None,
         signed_by=signer_ids(session, head.id),
         verdicts=list_verdicts(session, run),
+        published_by=head.published_by,
     )
 
 

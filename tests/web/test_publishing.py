@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,10 @@ def test_what_is_missing_is_told_then_it_is_published(asking: TestClient, tmp_pa
     assert answer.status_code == 201, answer.text
     made = answer.json()
     assert (made["run"], made["version"], made["state"], made["findings"]) == ("lab/small", 1, "published", [])
-    assert asking.get(made["url"]).status_code == 200
+    assert asking.get("/api/v1/runs/lab/small").json()["published_by"] == "ada"
+    page = asking.get(made["url"])
+    assert page.status_code == 200
+    assert re.search(r"version 1, published <time[^>]*>[^<]*</time> by ada<", page.text)
     again = asking.post(HERE, json=body)
     assert (again.status_code, again.json()["state"], again.json()["version"]) == (200, "unchanged", 1)
     step = asking.get("/api/v1/runs/lab/small/steps/7/tokens", params={"text": "false"}).json()

@@ -70,6 +70,8 @@ class RunDetail:
     """Ids of the keys with which publishers signed the current version; whose they are the portal cannot know."""
     verdicts: list[VerdictView] = field(default_factory=list)
     """Jobs that trained steps of it again, and how near they came; the strongest first."""
+    published_by: str | None = None
+    """The name of the token the current version came with; None: published on the portal's own machine."""
 
 
 @dataclass(frozen=True)
