@@ -69,6 +69,8 @@ class Agent:
         self._attachment = attachment
         self._engine = Engine(executor)
         self._calls = WorkerCalls(attachment.url, attachment.token)
+        self._asking = WorkerCalls(attachment.url, attachment.token)
+        """For jobs alone, so that the question can be broken off."""
         self._attempts = attachment.work.absolute() / "attempts"
         self._keepers: list[Keeper] = []
         self._lock = threading.Lock()
@@ -88,6 +90,7 @@ class Agent:
         """Work; 0, or 1 when (``once``) the job failed. Raises what refused the worker."""
         with ExitStack() as stack:
             stack.callback(self._calls.close)
+            stack.callback(self._asking.close)
             stack.callback(self._engine.close)
             stack.enter_context(self._hold_folder())
             self._attach()
@@ -95,15 +98,18 @@ class Agent:
             leasing = threading.Thread(target=self._lease_jobs, name="leases", daemon=True)
             leasing.start()
             self._look_after(leasing)
-            if self._draining.is_set():
-                self._say_draining()
         if self._refused is not None:
             raise self._refused
         return 1 if self._attachment.once and self._failed else 0
 
     def _look_after(self, leasing: threading.Thread) -> None:
         """Ask the engine for all states, again and again, until there is nothing left to look after."""
+        told = False
         while True:
+            if self._draining.is_set() and not told:
+                told = True
+                self._say_draining()
+                self._asking.hang_up()
             try:
                 self._engine.look()
             except PortalError as error:
@@ -175,7 +181,7 @@ class Agent:
                 if room is None:
                     self._draining.wait(FULL)
                     continue
-                found = self._calls.lease(int(self._worker["worker"]), {**room, "wait": self._worker["poll_seconds"]})
+                found = self._asking.lease(int(self._worker["worker"]), {**room, "wait": self._worker["poll_seconds"]})
                 wait = 1.0
                 if found is not None and self._take(found) and self._attachment.once:
                     return
@@ -185,6 +191,8 @@ class Agent:
                 self._refused = error
                 return
             except PortalError as error:
+                if self._draining.is_set():
+                    return
                 _log.warning("No jobs now: %s", error)
                 self._draining.wait(wait)
                 wait = min(wait * 2, LONGEST_WAIT)

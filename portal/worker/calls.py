@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,16 @@ class Calls:
 class WorkerCalls(Calls):
     """What an agent asks with the worker's token."""
 
+    def __init__(self, url: str, token: str, transport: httpx.BaseTransport | None = None) -> None:
+        super().__init__(url, token, transport)
+        self._sockets: list[socket.socket] = []
+
+    def hang_up(self) -> None:
+        """Break off a question for a job that waits for its answer: a portal gives none to who has hung up."""
+        for each in self._sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
     def attach(self, about: Json) -> Json:
         """Register; Unauthorized, Forbidden, NameTaken."""
         return read_answer(self.send("POST", "/workers", json=about))
@@ -75,8 +87,14 @@ class WorkerCalls(Calls):
         """A job, or None when there is none in time; Conflict when another agent has taken this one's place."""
         wait = float(asked.get("wait", 0))
         timeout = httpx.Timeout(wait + 30.0, connect=10.0)
-        answer = self.send("POST", f"/workers/{worker}/lease", json=asked, timeout=timeout)
+        extensions = {"trace": self._note_socket}
+        place = f"/workers/{worker}/lease"
+        answer = self.send("POST", place, json=asked, timeout=timeout, extensions=extensions)
         return None if answer.status_code == 204 else read_answer(answer)
+
+    def _note_socket(self, event: str, told: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            self._sockets[:] = [told["return_value"].get_extra_info("socket")]
 
 
 class AttemptCalls(Calls):

@@ -16,7 +16,7 @@ from portal.worker.supervision import GRACEFUL, KILL, NO
 from portal.worker.training import TrainerProcess, read_json
 
 SUCCEEDED, FAILED, PREEMPTED, CANCELLED = "succeeded", "failed", "preempted", "cancelled"
-DONE_CODE, SAVED_CODE, BAD_INPUT_CODE = 0, 75, 65
+DONE_CODE, SAVED_CODE, BAD_INPUT_CODE, TERMINATED_CODE = 0, 75, 65, 143
 LONGEST_WAIT = 5.0
 _log = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ def judge(code: int, wish: str, reason: str, last_words: str) -> Ending:
         return Ending(CANCELLED if asked else PREEMPTED, code, reason or "Saved and stopped on request.")
     if asked:
         return Ending(CANCELLED, code, "Ended before it had saved.")
+    if code == TERMINATED_CODE:  # told to stop while it was still starting
+        return Ending(PREEMPTED, code, reason or "Stopped from outside before it had anything to save.")
     if code == BAD_INPUT_CODE:
         return Ending(FAILED, code, last_words or "The trainer refused its input.")
     if code > 128:
@@ -93,7 +95,15 @@ def end_of_trainer(spool: Spool, wish: str = NO, reason: str = "") -> Ending | N
     """The ending by the exit code the trainer left; None where it left none."""
     trainer = TrainerProcess(spool)
     code = trainer.poll() if trainer.begun else None
-    return None if code is None else judge(code, wish, reason, trainer.last_words())
+    return None if code is None else judge_trainer(spool, trainer, code, wish, reason)
+
+
+def judge_trainer(spool: Spool, trainer: TrainerProcess, code: int, wish: str, reason: str) -> Ending:
+    """`judge`, for a trainer whose own words are at hand: told to stop a second time, it may be ended after its work."""
+    if code == TERMINATED_CODE:
+        wrote = read_json(spool.output / "result.json").get("outcome")
+        code = {SUCCEEDED: DONE_CODE, PREEMPTED: SAVED_CODE}.get(str(wrote), code)
+    return judge(code, wish, reason, trainer.last_words())
 
 
 def _ship_all(shipper: Shipper, checkpoints: Checkpoints, ending: Ending) -> None:

@@ -173,13 +173,23 @@ class LiveWorker:
             self.process.wait()
             self.process = None
 
-    def stop(self) -> None:
-        """Let its jobs save and go on elsewhere."""
+    def drain(self) -> None:
+        """Take no more jobs; asked twice: let the running ones save and go on elsewhere."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(WAIT) == 0
+
+    def wait(self) -> None:
+        """Until it has ended by itself."""
+        assert self.process is not None
+        assert self.process.wait(WAIT) == 0, self.said()
         self.process = None
+
+    def stop(self) -> None:
+        """Let its jobs save and go on elsewhere."""
+        self.drain()
+        assert self.process is not None
+        self.process.send_signal(signal.SIGINT)
+        self.wait()
 
     def processes(self, word: str) -> list[int]:
         """Pids of processes of its attempts with ``word`` in their command line."""
