@@ -62,7 +62,8 @@ def _panels(
         own = _published(facts, settings, place, first, job.last_step) if facts else None
         if own is None and not found[name]:
             continue
-        curves = [own] if own else []
+        # The job's curve is the second of every panel, so that it looks the same in all of them.
+        curves = [own or Curve(job.run, buckets_of(np.empty(0, np.int64), np.empty(0)))]
         if found[name]:
             steps = np.array([p.step for p in found[name]], dtype=np.int64)
             values = np.array([_value(p) for p in found[name]], dtype=np.float64)

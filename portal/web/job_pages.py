@@ -14,6 +14,7 @@ from portal.catalog.jobs.listing import JobDetail, find_job, get_job, list_happe
 from portal.catalog.jobs.logs import LogPart, list_logged, read_tail, read_window, search_log
 from portal.catalog.jobs.rules import ENDED, QUEUED
 from portal.catalog.jobs.wishes import cancel, retry
+from portal.jobs.verdict import incomparable
 from portal.web.deps import Config, Db, get_desk
 from portal.web.forms import Form
 from portal.web.job_desk import Jobs
@@ -146,6 +147,7 @@ def _about(request: Request, job: JobDetail, visitor: Visitor) -> dict[str, Any]
         "may": may_end(request, visitor, job.submitted_by),
         "visitor": visitor,
         "spec": job.spec,
+        "incomparable": incomparable(job.spec) is not None,
     }
 
 
