@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from portal.catalog.accounts import create_token, find_caller
+from portal.cli.terminal import complain
 from portal.database import Engine, open_session
 from portal.settings import Settings
 from portal.worker.surroundings import clean_environment
 
 _CAN_TRAIN = "import sys; from importlib.util import find_spec as f; sys.exit(not (f('torch') and f('transformers')))"
-_PATIENCE_S = 20
+_PATIENCE_S = 60
 
 
 def training_python() -> str | None:
@@ -66,7 +67,9 @@ def _token(engine: Engine, file: Path) -> str:
 
 def _end(worker: subprocess.Popen[bytes]) -> None:
     """The first signal takes no more jobs, the second saves those that run."""
-    for patience in (1, _PATIENCE_S):
+    for patience in (2, _PATIENCE_S):
+        if patience > 2:
+            complain("The worker saves the job it is at; Ctrl-C again ends at once.")
         worker.terminate()
         try:
             worker.wait(patience)

@@ -6,8 +6,10 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -96,7 +98,7 @@ def demo(
             elif not no_worker:
                 complain("No worker is attached, as torch is not installed: `make trainer`, then start again.")
             engine.dispose()
-            _run(create_app(settings), listening)
+            _run(create_app(settings), listening, stack.close)
 
 
 def migrate_database() -> None:
@@ -130,8 +132,8 @@ def _address(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _run(served: FastAPI, listening: socket.socket) -> None:
-    """Answer until SIGTERM or Ctrl-C; running answers are finished first."""
+def _run(served: FastAPI, listening: socket.socket, before_end: Callable[[], None] | None = None) -> None:
+    """Answer until SIGTERM or Ctrl-C; running answers are finished first, and before them ``before_end``."""
     sys.stdout.flush()
     # The server repeats the signal that ended it; a service that was told to stop has not failed.
     signal.signal(signal.SIGTERM, lambda _number, _frame: None)
@@ -139,7 +141,29 @@ def _run(served: FastAPI, listening: socket.socket) -> None:
     # Beside answering: readers of the first figure need not wait for plotly, and the start does not either.
     threading.Thread(target=warm_up, daemon=True).start()
     config = uvicorn.Config(served, http=SendfileProtocol, log_level="warning", access_log=False)
-    uvicorn.Server(config).run(sockets=[listening])
+    (uvicorn.Server(config) if before_end is None else _LastWords(config, before_end)).run(sockets=[listening])
+
+
+class _LastWords(uvicorn.Server):
+    """A server that still answers while ``before_end`` runs: who is ended there has things to tell. Asked again, it ends."""
+
+    def __init__(self, config: uvicorn.Config, before_end: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._before_end: Callable[[], None] | None = before_end
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal came."""
+        before_end, self._before_end = self._before_end, None
+        if before_end is None:
+            super().handle_exit(sig, frame)
+            return
+
+        def end() -> None:
+            before_end()
+            # What the server does on a signal, without repeating that signal afterwards.
+            self.should_exit = True
+
+        threading.Thread(target=end, daemon=True).start()
 
 
 def _invite(address: str, runs: list[str]) -> None:
