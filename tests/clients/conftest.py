@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import json
-import os
 import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,23 +17,20 @@ import pytest
 import uvicorn
 import yaml
 from starlette.types import ASGIApp, Receive, Scope, Send
-from tokenizers import Tokenizer
 
 from portal.catalog.checkpoints import get_checkpoint
 from portal.catalog.repositories import list_refs
 from portal.database import create_database_engine, migrate, open_session
 from portal.demo import build_demo
 from portal.demo.build import TINY
-from portal.demo.tiny_data import PAD_ID
 from portal.exchange.publish import publish
 from portal.settings import Settings
 from portal.web.app import create_app
 from portal.web.commands import dialect_commands
-from tests.clients import environments
-from tests.conftest import REPOSITORY, missing
+from tests.clients.facts import RUN, about, facts_of, make_calls
 from tests.seaweed import ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedServer
 
-RUN, ELSEWHERE = "demo/tiny", "demo/elsewhere"
+ELSEWHERE = "demo/elsewhere"
 PREFIX = "/below/a/proxy"
 ENDPOINTS = {"new": PREFIX, "old": ""}
 """Where each set of clients finds the portal: at the top, or where a proxy has put it."""
@@ -92,14 +84,14 @@ def _elsewhere(folder: Path) -> Path:
             {
                 "step": 300,
                 "location": f"hf://{RUN}@step-300",
-                "files": [{"path": p.name} | _about(p) for p in sorted(source.iterdir())],
+                "files": [{"path": p.name} | about(p) for p in sorted(source.iterdir())],
             }
         ],
         "data": {
             "chunks": [
                 {
                     "name": "main_000",
-                    "files": [{"path": f"hf://datasets/{RUN}@main/data/main_000.jsonl"} | _about(rows)],
+                    "files": [{"path": f"hf://datasets/{RUN}@main/data/main_000.jsonl"} | about(rows)],
                     "format": "jsonl",
                 }
             ]
@@ -108,10 +100,6 @@ def _elsewhere(folder: Path) -> Path:
     path = folder / "release.yaml"
     path.write_text(yaml.safe_dump(document))
     return path
-
-
-def _about(path: Path) -> dict[str, Any]:
-    return {"size": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def _moved(folder: Path, server: SeaweedServer) -> Path:
@@ -126,7 +114,7 @@ def _moved(folder: Path, server: SeaweedServer) -> Path:
         # As it is named in the repository of the data.
         key = path.relative_to(TINY).as_posix()
         client.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes())
-        return {"path": f"s3://{BUCKET}/{key}"} | _about(path)
+        return {"path": f"s3://{BUCKET}/{key}"} | about(path)
 
     (pattern,) = document["checkpoints"]
     document["checkpoints"] = [
@@ -199,40 +187,9 @@ def _portal(folder: Path, server: SeaweedServer | None) -> Iterator[dict[str, An
             address = f"http://localhost:{port}"
             away = httpx.head(f"{address}/{RUN}/resolve/step-300/model.safetensors")
             assert (away.status_code == 302) == (server is not None)
-            yield _facts(address) | {"commits": commits, "snippets": snippets}
+            told = {"elsewhere": ELSEWHERE, "runs": [ELSEWHERE, RUN], "commits": commits, "snippets": snippets}
+            yield facts_of(address) | told
         app.state.desk.engine.dispose()
-
-
-def _facts(address: str) -> dict[str, Any]:
-    manifest = yaml.safe_load((TINY / "release.yaml").read_text())
-    chunks = {c["name"]: c for c in manifest["data"]["chunks"]}
-    with (TINY / "metrics" / "train.csv").open() as file:
-        loss = {row["step"]: float(row["loss"]) for row in csv.DictReader(file)}
-    tokenizer = Tokenizer.from_file(str(TINY / "tokenizer.json"))
-    texts = ["the fox said 12 + 30 = 42", "def add(a, b):\n    return a + b\n"]
-    return {
-        "address": address,
-        "run": RUN,
-        "elsewhere": ELSEWHERE,
-        "runs": [ELSEWHERE, RUN],
-        "weights": {
-            str(int(folder.name[-4:])): _about(folder / "model.safetensors")
-            for folder in sorted((TINY / "checkpoints").iterdir())
-        },
-        "parameters": manifest["model"]["parameters"],
-        "vocabulary": tokenizer.get_vocab_size(),
-        "encoded": {text: tokenizer.encode(text).ids for text in texts},
-        "padding": PAD_ID,
-        "loss": {"301": loss["301"]},
-        "batches": {str(step): _rows(address, step) for step in (301, 550)},
-        "chunk_rows": {name: c["rows"] for name, c in chunks.items()},
-        "loadable_rows": sum(c["rows"] for c in chunks.values() if c["format"] == "jsonl"),
-    }
-
-
-def _rows(address: str, step: int) -> list[dict[str, Any]]:
-    rows = httpx.get(f"{address}/api/v1/runs/{RUN}/steps/{step}/tokens?count=1000").json()["rows"]
-    return [{k: row[k] for k in ("position", "chunk", "row", "token_ids")} for row in rows]
 
 
 @pytest.fixture(scope="session")
@@ -251,23 +208,4 @@ def calls(
 
 
 def _run(name: str, facts: dict[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
-    python = environments.python_of(name)
-    if python is None:
-        missing(f"The environment of {name} Hub clients", "python -m tests.clients.environments")
-        return {}
-    (folder / "facts.json").write_text(json.dumps(facts))
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(folder),
-        "HF_ENDPOINT": facts["address"] + ENDPOINTS[name],
-        "HF_HOME": str(folder / "hf"),
-        "HF_HUB_DISABLE_UPDATE_CHECK": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "NO_COLOR": "1",
-        "PYTHONPATH": str(REPOSITORY),
-    }
-    command = [python, "-m", "tests.clients.calls", folder / "facts.json"]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
-    lines = [json.loads(line[5:]) for line in done.stdout.splitlines() if line.startswith("CALL ")]
-    assert done.returncode == 0, done.stderr[-3000:]
-    return {line["call"]: line for line in lines}
+    return make_calls(name, facts | {"endpoint": facts["address"] + ENDPOINTS[name]}, folder)
