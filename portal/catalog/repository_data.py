@@ -24,12 +24,13 @@ _CARD = "README.md"
 
 
 def chunks_of(session: Session, facts: ReleaseFacts) -> tuple[RepoFile, ...]:
-    """Every file of every chunk as released, each once, with a card that says how they load."""
+    """Every file of every chunk as released, each once, with a card that says how they load; and the files that hold
+    the order, so that whoever takes the data from here can tell which step read what."""
     if ("data",) not in facts.kept:
-        found = chunk_files(_chunk_rows(session, facts))
+        found, orders = chunk_files(_chunk_rows(session, facts)), chunk_files(_order_rows(facts)).files
         paths = loadable(found.files)
         card = made_file(_CARD, data_card(facts, paths, len(found.files) - len(paths), found.unknown))
-        facts.kept["data",] = in_order([card, *(f for f in found.files if f.path != _CARD)])
+        facts.kept["data",] = in_order([card, *(f for f in (*found.files, *orders) if f.path != _CARD)])
     files: tuple[RepoFile, ...] = facts.kept["data",]
     return files
 
@@ -100,6 +101,11 @@ def _order_digest(session: Session, facts: ReleaseFacts, order: OrderFact | None
         facts.kept[key] = hashlib.sha256(body).hexdigest()
     digest: str = facts.kept[key]
     return digest
+
+
+def _order_rows(facts: ReleaseFacts) -> list[FileRow]:
+    rows = [facts.loose_file(order.entry.file.path) for order in facts.orders.all if order.entry.file]
+    return list({row.id: row for row in rows if row is not None}.values())
 
 
 def _chunk_rows(session: Session, facts: ReleaseFacts) -> list[FileRow]:
