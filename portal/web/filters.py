@@ -120,9 +120,12 @@ def visible(value: object) -> Markup:
     Controls (C0, C1), bidi and zero-width characters, tags, private use and lone surrogates become a marked
     ``U+202E``-style name; new lines and tabs a picture.
     """
+    text = str(value)
+    if text.isascii() and text.isprintable():
+        return escape(text)
     parts: list[str] = []
     plain: list[str] = []
-    for char in str(value):
+    for char in text:
         shown = _picture(char)
         if shown is None:
             plain.append(char)

@@ -29,7 +29,7 @@ pages = APIRouter(include_in_schema=False)
 TAIL = 64 << 10
 """Bytes of log that come with the page."""
 TAIL_LINES = 400
-WINDOW = 256 << 10
+WINDOW = 128 << 10
 """Bytes of log on a page of it."""
 LINE = 2000
 """Characters of a line that are shown; the download has all of it."""
@@ -81,7 +81,7 @@ def show_log(
     at: Annotated[int | None, Query(ge=0, le=2**53)] = None,
     q: Annotated[str, Query(max_length=200)] = "",
 ) -> Response:
-    """The log, 256 KiB a page from byte `at` of an attempt (the end where nothing is said), or the lines that hold `q`."""
+    """The log, 128 KiB a page from byte `at` of an attempt (the end where nothing is said), or the lines that hold `q`."""
     about, logged = find_job(db, job), list_logged(db, job)
     chosen = attempt if attempt in logged else max(logged, default=0)
     start = max(logged.get(chosen, 0) - WINDOW, 0) if at is None else at

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 
 from sqlalchemy import func, select
@@ -59,19 +60,20 @@ def read_tail(session: Session, job_id: int, upto: int, size: int) -> list[LogPa
     )
     parts: list[LogPart] = []
     left = size
-    for piece in session.scalars(asked):
-        text = text_of(piece)
-        start = piece.offset - len(piece.lead)
-        if len(text) > left:
-            start += len(text[:-left].encode("utf-8", "replace"))
-            text = text[-left:]
-        if parts and parts[-1].attempt == piece.attempt:
-            parts[-1] = LogPart(piece.attempt, start, text + parts[-1].text)
-        else:
-            parts.append(LogPart(piece.attempt, start, text))
-        left -= len(text)
-        if left <= 0:
-            break
+    with session.scalars(asked) as pieces:
+        for piece in pieces:
+            text = text_of(piece)
+            start = piece.offset - len(piece.lead)
+            if len(text) > left:
+                start += len(text[:-left].encode("utf-8", "replace"))
+                text = text[-left:]
+            if parts and parts[-1].attempt == piece.attempt:
+                parts[-1] = LogPart(piece.attempt, start, text + parts[-1].text)
+            else:
+                parts.append(LogPart(piece.attempt, start, text))
+            left -= len(text)
+            if left <= 0:
+                break
     return parts[::-1]
 
 
@@ -104,12 +106,13 @@ def search_log(session: Session, job_id: int, needle: str, limit: int = 200) -> 
     """Lines that hold ``needle`` in any case, of all attempts in order, at most ``limit``; whether there are more."""
     wanted = needle.lower().encode("utf-8", "replace")
     hits: list[LogHit] = []
-    for attempt, start, line in _lines(session, job_id):
-        if wanted not in line.lower():
-            continue
-        if len(hits) == limit:
-            return hits, True
-        hits.append(LogHit(attempt, start, _around(line, wanted)))
+    with closing(_lines(session, job_id)) as lines:
+        for attempt, start, line in lines:
+            if wanted not in line.lower():
+                continue
+            if len(hits) == limit:
+                return hits, True
+            hits.append(LogHit(attempt, start, _around(line, wanted)))
     return hits, False
 
 
@@ -120,7 +123,7 @@ def _around(line: bytes, wanted: bytes) -> str:
     return ("…" if at else "") + text + ("…" if at + MAX_LINE < len(line) else "")
 
 
-def _lines(session: Session, job_id: int) -> Iterator[tuple[int, int, bytes]]:
+def _lines(session: Session, job_id: int) -> Generator[tuple[int, int, bytes], None, None]:
     """(attempt, first byte, bytes without the line's end); a line of more than 1 MiB comes in several."""
     pieces = (
         select(col(JobLog.attempt), col(JobLog.offset), col(JobLog.data))
@@ -129,17 +132,18 @@ def _lines(session: Session, job_id: int) -> Iterator[tuple[int, int, bytes]]:
         .execution_options(yield_per=4)
     )
     attempt, start, carried = 0, 0, b""
-    for piece in session.execute(pieces):
-        if piece.attempt != attempt:
-            if carried:
+    with session.execute(pieces) as rows:
+        for piece in rows:
+            if piece.attempt != attempt:
+                if carried:
+                    yield attempt, start, carried
+                attempt, start, carried = piece.attempt, piece.offset, b""
+            *whole, carried = (carried + piece.data).split(b"\n")
+            for line in whole:
+                yield attempt, start, line
+                start += len(line) + 1
+            if len(carried) > _CARRIED:
                 yield attempt, start, carried
-            attempt, start, carried = piece.attempt, piece.offset, b""
-        *whole, carried = (carried + piece.data).split(b"\n")
-        for line in whole:
-            yield attempt, start, line
-            start += len(line) + 1
-        if len(carried) > _CARRIED:
-            yield attempt, start, carried
-            start, carried = start + len(carried), b""
+                start, carried = start + len(carried), b""
     if carried:
         yield attempt, start, carried
