@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +15,7 @@ import httpx
 
 from portal import errors
 from portal.client.answers import Answer, read_answer, unexpected
+from portal.client.bulk import BROKEN, BulkConnections, Told
 from portal.errors import PortalError, Unavailable, UsageError
 
 TRIES = 4
@@ -49,6 +50,7 @@ class Portal:
         self._timeout = timeout
         self._http = httpx.Client(headers=headers, transport=transport, timeout=timeout, follow_redirects=False)
         self._other: httpx.Client | None = None
+        self._bulk = BulkConnections(timeout)
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -62,6 +64,7 @@ class Portal:
     def close(self) -> None:
         """Let go of the connections."""
         self._http.close()
+        self._bulk.close()
         if self._other is not None:
             self._other.close()
 
@@ -201,6 +204,39 @@ class Portal:
             ) from None
         raise Unavailable(f"{url} redirects more than {HOPS} times.", "Report it to the portal's operator.")
 
+    def receive(
+        self,
+        address: str,
+        headers: Mapping[str, str],
+        accept: Callable[[Told], bool],
+        buffer: memoryview,
+        advance: Callable[[int], None],
+    ) -> tuple[int, bool]:
+        """A range from another host into ``buffer``, as of `BulkConnections.receive`; refused ones are raised, and so is
+        a redirect: where it leads is asked for at the portal anew."""
+
+        def good(told: Told) -> bool:
+            if told.status_code >= 300:
+                raise self._refused(address, told.status_code)
+            return accept(told)
+
+        try:
+            return self._bulk.receive(
+                address,
+                {"Accept-Encoding": "identity", "User-Agent": "llm360-portal", **headers},
+                good,
+                buffer,
+                advance,
+            )
+        except BROKEN as error:
+            raise Unavailable(
+                f"{_shown(address)} does not answer: {_told(error)}.", "Check the network; try again."
+            ) from None
+
+    def receives(self, address: str) -> bool:
+        """Whether `receive` can be asked for ``address``."""
+        return not self._is_here(address) and self._bulk.reaches(address)
+
     def points_elsewhere(self, url: str, address: str) -> bool:
         """Whether ``url`` is this portal's own and led to ``address`` on another host."""
         return self._is_here(_joined(f"{self.url}/", url)) and not self._is_here(address)
@@ -220,11 +256,12 @@ class Portal:
     def _refusal(self, answer: httpx.Response, address: str) -> PortalError:
         if self._is_here(address):
             return read_refusal(answer)
+        return self._refused(address, answer.status_code)
+
+    def _refused(self, address: str, status: int) -> PortalError:
         remedy = {401: "It is not public.", 403: "It is not public.", 404: "It is not there any more."}
         return Unavailable(
-            f"{_shown(address)} answered {answer.status_code}.",
-            remedy.get(answer.status_code, "Try again later."),
-            answered=answer.status_code,
+            f"{_shown(address)} answered {status}.", remedy.get(status, "Try again later."), answered=status
         )
 
     def _items(self, path: str) -> Iterator[Json]:

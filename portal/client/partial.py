@@ -20,6 +20,7 @@ from pathlib import Path
 from portal.client.api import Portal
 from portal.client.blocks import sound_parts
 from portal.client.ranges import PIECE, RangeFetcher, Wanted
+from portal.client.running import RunningDigest
 from portal.errors import IntegrityError
 
 PART = 8 << 20
@@ -56,6 +57,7 @@ class PartialFile:
         self._part, self._journal = (wanted.target.with_name(wanted.target.name + end) for end in UNFINISHED)
         self._head = json.dumps([wanted.sha256 or [wanted.url, wanted.version], wanted.size, PART]).encode() + b"\n"
         self._whole = False
+        self._digest: RunningDigest | None = None
         self._present = wanted.target.is_file() and wanted.size in (None, wanted.target.stat().st_size)
         self._done = set() if self._present else self._noted()
         self._reused = self._present or bool(self._done)
@@ -85,6 +87,9 @@ class PartialFile:
         if not self._part.is_file() or self._part.stat().st_size != (self.wanted.size or 0):
             os.truncate(self._part, self.wanted.size or 0)
         # A kill can leave half an entry; what followed it would be misread.
+        self._digest = RunningDigest(self._part, self.wanted.size, PART) if self.wanted.size is not None else None
+        if self._digest:
+            self._digest.begin(self._done)
         self._journal.write_bytes(self._head + b"".join(struct.pack("<I", k) for k in sorted(self._done)))
 
     def tasks(self) -> list[Callable[[], None]]:
@@ -102,7 +107,8 @@ class PartialFile:
         Raises IntegrityError, and removes the file, when all of it was fetched just now and is not what was published.
         """
         found = self.wanted.target if self._present else self._part
-        digest, size = digest_of(found, self._advance)
+        running = None if self._present or self._whole else self._digest
+        digest, size = running.finish(self._advance) if running else digest_of(found, self._advance)
         expected = self.wanted.sha256 or (self.wanted.fetched_sha256 if self._reused else None)
         self.damaged = expected not in (None, digest) and self._reused
         if self.damaged:
@@ -156,11 +162,14 @@ class PartialFile:
         return min(PART, (self.wanted.size or 0) - k * PART)
 
     def _fetch(self, k: int) -> None:
-        if not self._ranges.fetch_range(self._part, k * PART, self._length(k)):
+        data = _buffer(self._length(k))
+        if not self._ranges.fetch_range(self._part, k * PART, data):
             return
         with self._lock, self._journal.open("ab") as journal:
             journal.write(struct.pack("<I", k))
             self._done.add(k)
+        if self._digest:
+            self._digest.arrived(k, data)
 
 
 def digest_of(path: Path, advance: Callable[[int], None]) -> tuple[str, int]:
@@ -173,6 +182,16 @@ def digest_of(path: Path, advance: Callable[[int], None]) -> tuple[str, int]:
             size += len(piece)
             advance(len(piece))
     return digest.hexdigest(), size
+
+
+_buffers = threading.local()
+
+
+def _buffer(size: int) -> memoryview:
+    """Memory for one part, kept by its thread: every part would otherwise pay for clearing it."""
+    if len(getattr(_buffers, "held", b"")) < size:
+        _buffers.held = bytearray(size)
+    return memoryview(_buffers.held)[:size]
 
 
 def _sync(path: Path) -> None:

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import httpx
 
 from portal.client.api import Portal
+from portal.client.bulk import Told
 from portal.errors import IntegrityError, PortalError, Unavailable
 
 PIECE = 1 << 20
@@ -55,9 +57,10 @@ class RangeFetcher:
         self._led_to: str | None = None
         """Where the portal sent us for this file: asked directly from then on, until it refuses."""
 
-    def fetch_range(self, part: Path, offset: int, length: int) -> bool:
-        """Fetch one range into its place in ``part``, and to the disk; False when its server sends whole files alone."""
-        return self.ranged and self._again(partial(self._fetch_range, part, offset, length))
+    def fetch_range(self, part: Path, offset: int, buffer: memoryview) -> bool:
+        """Fetch one range as long as ``buffer`` into it, and to its place in ``part`` on the disk; False when its server
+        sends whole files alone."""
+        return self.ranged and self._again(partial(self._fetch_range, part, offset, buffer))
 
     def fetch_whole(self, part: Path) -> None:
         """Fetch everything from the begin."""
@@ -84,16 +87,53 @@ class RangeFetcher:
                 self._led_to = str(answer.url)
             yield answer
 
-    def _fetch_range(self, path: Path, offset: int, length: int) -> bool:
-        headers = {"Range": f"bytes={offset}-{offset + length - 1}"}
-        with self._open(headers) as answer:
-            if answer.status_code != 206 and length != self._wanted.size:
-                self.ranged = False
+    def _fetch_range(self, path: Path, offset: int, buffer: memoryview) -> bool:
+        headers, length = {"Range": f"bytes={offset}-{offset + len(buffer) - 1}"}, len(buffer)
+        accept = partial(self._accept, offset, length)
+        passed = _Passed(self._advance)
+        try:
+            if self._led_to and self._portal.receives(self._led_to):
+                filled, more = self._portal.receive(self._led_to, headers, accept, buffer, passed)
+            else:
+                filled, more = self._receive(headers, accept, buffer, passed)
+            if not self.ranged:
                 return False
-            self._check(answer, offset)
-            with path.open("r+b") as part:
-                part.seek(offset)
-                self._write(answer.iter_raw(), part, length)
+            if more:
+                raise self._too_long()
+            if filled != length:
+                raise self._cut_short(filled, length)
+            with path.open("r+b", buffering=0) as part:
+                _write_at(part.fileno(), buffer, offset)
+                sync(part)
+        except BaseException:
+            passed.take_back()  # all of it is asked for again
+            raise
+        with self._lock:
+            self.fetched += length
+        return True
+
+    def _receive(
+        self, headers: dict[str, str], accept: Callable[[Told], bool], buffer: memoryview, passed: Callable[[int], None]
+    ) -> tuple[int, bool]:
+        """The same from the portal, or through a proxy."""
+        with self._open(headers) as answer:
+            filled = 0
+            if not accept(Told(answer.status_code, answer.headers)):
+                return 0, False
+            for piece in answer.iter_raw():
+                if filled + len(piece) > len(buffer):
+                    return filled, True
+                buffer[filled : filled + len(piece)] = piece
+                filled += len(piece)
+                passed(len(piece))
+            return filled, False
+
+    def _accept(self, offset: int, length: int, told: Told) -> bool:
+        """Whether the answer's bytes are those asked for; False where its server sends whole files alone."""
+        if told.status_code != 206 and length != self._wanted.size:
+            self.ranged = False
+            return False
+        self._check(told, offset)
         return True
 
     def _fetch_whole(self, path: Path) -> None:
@@ -102,7 +142,7 @@ class RangeFetcher:
             told = answer.headers.get("content-length", "")
             self._write(answer.iter_raw(), part, self._wanted.size, int(told) if told.isdigit() else None)
 
-    def _check(self, answer: httpx.Response, offset: int) -> None:
+    def _check(self, answer: httpx.Response | Told, offset: int) -> None:
         """Refuse bytes that are not those asked for."""
         url = self._wanted.url
         sent = answer.headers.get("content-range", "")
@@ -119,7 +159,7 @@ class RangeFetcher:
                 "Report it to the operator of that server.",
             )
 
-    def _write(self, pieces: Iterable[bytes], part: BinaryIO, published: int | None, told: int | None = None) -> None:
+    def _write(self, pieces: Iterable[bytes], part: BinaryIO, published: int | None, told: int | None) -> None:
         """Write what arrives, to the disk; Unavailable when it ends early, IntegrityError when it goes on for too long."""
         # Pieces as they come: joining them to larger ones first would cost a quarter of the client's time.
         expected = told if published is None else published
@@ -127,24 +167,49 @@ class RangeFetcher:
         try:
             for piece in pieces:
                 if published is not None and written + len(piece) > published:
-                    raise IntegrityError(
-                        f"{self._wanted.url} sends more bytes than the portal published.",
-                        "Report it to the portal's operator.",
-                    )
+                    raise self._too_long()
                 part.write(piece)
                 written += len(piece)
                 self._advance(len(piece))
             if expected is not None and written != expected:
-                raise Unavailable(
-                    f"{self._wanted.url} ended after {written:,} of {expected:,} bytes.",
-                    "Run the command again; it resumes.",
-                )
+                raise self._cut_short(written, expected)
             sync(part)
         except BaseException:
             self._advance(-written)  # all of it is asked for again
             raise
         with self._lock:
             self.fetched += written
+
+    def _too_long(self) -> IntegrityError:
+        return IntegrityError(
+            f"{self._wanted.url} sends more bytes than the portal published.", "Report it to the portal's operator."
+        )
+
+    def _cut_short(self, written: int, expected: int) -> Unavailable:
+        return Unavailable(
+            f"{self._wanted.url} ended after {written:,} of {expected:,} bytes.", "Run the command again; it resumes."
+        )
+
+
+class _Passed:
+    """Tells of bytes that came, and remembers how many."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self._advance = advance
+        self._count = 0
+
+    def __call__(self, count: int) -> None:
+        self._count += count
+        self._advance(count)
+
+    def take_back(self) -> None:
+        self._advance(-self._count)
+
+
+def _write_at(descriptor: int, data: memoryview, offset: int) -> None:
+    while len(data):
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written
 
 
 def is_final(error: PortalError) -> bool:
@@ -155,13 +220,13 @@ def is_final(error: PortalError) -> bool:
     return isinstance(answered, int) and answered < 500 and answered not in WORTH_REPEATING
 
 
-def version_of(answer: httpx.Response) -> str | None:
+def version_of(answer: httpx.Response | Told) -> str | None:
     """What a server calls the bytes it sends: their ETag, or else their date."""
     found = answer.headers.get("etag") or answer.headers.get("last-modified")
     return str(found) if found else None
 
 
-def sync(file: BinaryIO) -> None:
+def sync(file: BinaryIO | FileIO) -> None:
     """Wait until what was written is on the disk: what is noted as finished must survive a power cut."""
     file.flush()
     (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(file.fileno())
