@@ -20,6 +20,10 @@ from portal.storage.hashing import BLOCK_ALGORITHM
 from portal.tokens.readers import ReadableFile, is_indexed
 
 KEPT_DIGESTS = 256
+_HOW_TO_INDEX = (
+    "`portal verify RUN --deep` on the portal's machine reads it once and indexes its lines, where its sha256 is in the "
+    "manifest and it is not compressed; `portal mirror RUN --chunks NAME` copies it here."
+)
 
 _digests = Opened(KEPT_DIGESTS)
 
@@ -61,7 +65,7 @@ def _out_of_reach(
         return Unavailable(
             f"The bytes of chunk {chunk} are not on this machine, and where its lines begin is not known: every row "
             "asked for would cost reading the whole file from where it lies.",
-            "Publish a local copy once (with its sha256 in the manifest): its lines are indexed then.",
+            _HOW_TO_INDEX,
             chunk=chunk,
         )
     for place in filter(None, map(place_in_reach, far if settings else [])):

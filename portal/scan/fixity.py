@@ -2,6 +2,7 @@
 
 A file that cannot be read is `unreachable`: only bytes that were read and differ, or a size that differs, make it
 `changed`. What differs elsewhere is read once more before the store is accused: a bit may flip on its way.
+Where a text elsewhere is read whole, its lines are indexed on the way, so that rows of it can be read from then on.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from portal.storage.blocks import KnownBlocks
 from portal.storage.hashing import BLOCK_SIZE, FileDigest
 from portal.storage.pace import Pace
 from portal.storage.ranged import RangedStore
+from portal.tokens.readers import ReadableFile, is_indexed
+from portal.tokens.readers.lines import OffsetBuilder, index_path, save_index
 
 GROUP = 4
 """Blocks read side by side."""
@@ -69,6 +72,7 @@ class RemoteLook:
         self._sample = sample
         self._pace = pace
         self._meter = meter
+        self._indexes = settings.data / "store" / "indexes"
 
     def check(self, file: DueFile, known: KnownBlocks | None) -> tuple[CheckedFile, FileDigest | None]:
         """What became of a file, and the digests of its blocks where these were not known and it was read whole."""
@@ -80,10 +84,11 @@ class RemoteLook:
             if _SHA256.fullmatch(found.etag) and file.sha256 and found.etag != file.sha256:
                 message = f"{file.path}: where it lies, another sha256 is stated than it was published with."
                 return CheckedFile(file, "changed", 0, None, message, {"found_sha256": found.etag}), None
-            if known is not None and known.size == found.size:
+            indexing = self._sample is None and self._lacks_lines(file, store)
+            if known is not None and known.size == found.size and not indexing:
                 return self._compare_blocks(store, file, known), None
             if file.sha256 and (self._sample is None or file.doubted):
-                return self._compare_whole(store, file, found.size)
+                return self._compare_whole(store, file, found.size, indexing)
         except FileMissing:
             return missing(file), None
         except PortalError as error:
@@ -117,22 +122,37 @@ class RemoteLook:
             return CheckedFile(file, "verified", compared)
         return CheckedFile(file, "verified" if file.state == "verified" else "sampled", compared)
 
-    def _compare_whole(self, store: RangedStore, file: DueFile, size: int) -> tuple[CheckedFile, FileDigest | None]:
-        digest = self._hash(store, file.uri, size)
+    def _compare_whole(
+        self, store: RangedStore, file: DueFile, size: int, indexing: bool
+    ) -> tuple[CheckedFile, FileDigest | None]:
+        digest, lines = self._hash(store, file, size, indexing)
         if digest.sha256 != file.sha256:
-            digest = self._hash(store, file.uri, size)
+            digest, lines = self._hash(store, file, size, indexing)
         if digest.sha256 == file.sha256:
+            if lines is not None and not lines.too_dense:
+                save_index(index_path(self._indexes, file.sha256), lines.finish())
             return CheckedFile(file, "verified", size), digest
         message = f"{file.path} does not have the sha256 it was published with."
         return CheckedFile(file, "changed", size, None, message, {"found_sha256": digest.sha256}), None
 
-    def _hash(self, store: RangedStore, uri: str, size: int) -> FileDigest:
+    def _hash(
+        self, store: RangedStore, file: DueFile, size: int, indexing: bool
+    ) -> tuple[FileDigest, OffsetBuilder | None]:
         sha256, blocks = hashlib.sha256(), bytearray()
+        lines = OffsetBuilder(file.path) if indexing else None
         plan = KnownBlocks("", size, BLOCK_SIZE, b"")
-        for _, data in self._read(store, uri, plan, range(-(-size // BLOCK_SIZE))):
+        for _, data in self._read(store, file.uri, plan, range(-(-size // BLOCK_SIZE))):
             sha256.update(data)
             blocks += blake3(data).digest()
-        return FileDigest(sha256.hexdigest(), size, BLOCK_SIZE, bytes(blocks))
+            if lines is not None and not lines.too_dense:
+                lines.feed(data)
+        return FileDigest(sha256.hexdigest(), size, BLOCK_SIZE, bytes(blocks)), lines
+
+    def _lacks_lines(self, file: DueFile, store: RangedStore) -> bool:
+        """Whether it is a plain text of rows that nobody indexed yet."""
+        if file.chunk is None or not file.path.endswith(".jsonl"):
+            return False
+        return not is_indexed(ReadableFile(file.path, file.uri, file.size, file.sha256, store), self._indexes)
 
     def _read(
         self, store: RangedStore, uri: str, known: KnownBlocks, wanted: Sequence[int]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import threading
@@ -31,6 +32,7 @@ from portal.scan.schedule import DUTY, FixityWatch
 from portal.scan.verify import FixityReport, Plan, verify_run
 from portal.settings import Settings
 from portal.storage.pace import Pace, Stopped
+from portal.tokens.readers.lines import index_path, load_index
 from tests.builders import SmallRun, record, small_run
 from tests.storage.blocks import known_blocks
 from tests.storage.servers import Files, serving
@@ -239,6 +241,27 @@ def test_files_elsewhere_are_read_by_blocks_and_all_100_flipped_bits_are_found_w
     assert far.verify(Plan(remote=True, sample=Sample(blocks=1))).findings == []
     assert far.file(5).state == "verified"
     assert far.file(5).checked_bytes == len(BYTES) + 1
+
+
+def test_lines_elsewhere_are_indexed_where_all_of_them_are_as_published(engine: Engine, settings: Settings) -> None:
+    text = b'{"token_ids": [1]}\n{"token_ids": [1, 2]}\n{"token_ids": []}\n'
+    sha256 = hashlib.sha256(text).hexdigest()
+    files = Files({"/lines.jsonl": text.replace(b"2", b"3")})
+    settings = settings.model_copy(update={"private_hosts": "127.0.0.1", "remote_attempts": 1, "remote_timeout": 2.0})
+    with serving(files) as address:
+        named = {"path": f"{address}/lines.jsonl", "size": len(text), "sha256": sha256}
+        chunks = [{"name": "lines", "format": "jsonl", "files": [named]}]
+        record(engine, settings, {"run": "lab/lines", "data": {"chunks": chunks}})
+        index = index_path(settings.data / "store" / "indexes", sha256)
+        far = Kept(engine, settings, "lab/lines", files)
+        assert [f.code for f in far.verify(DEEP).wrong] == ["file-changed"]
+        assert not index.exists()
+        files.held["/lines.jsonl"] = text
+        far.keep_blocks(text, 16)
+        assert far.verify(DEEP).states == {"verified": 1}
+    starts = load_index(index, len(text))
+    assert starts is not None
+    assert starts.tolist() == [0, 19, 41, 59]
 
 
 def test_a_server_that_says_no_makes_files_unreachable_never_changed(far: Kept) -> None:
