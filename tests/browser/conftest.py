@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize
 from portal.database import create_database_engine
 from portal.settings import Settings
 from portal.web.app import create_app
+from tests.browser.job_runs import fill_jobs
 from tests.browser.releases import child_run, hostile_run, long_run, measured_run, wide_run
 from tests.builders import small_run
 from tests.conftest import missing
@@ -55,7 +56,7 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
 
 @pytest.fixture(scope="session")
 def served(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a portal with a small run, a long one with numbers, and one full of hostile text."""
+    """The address of a portal with a small run, a long one with numbers, one full of hostile text, and jobs."""
     folder = tmp_path_factory.mktemp("served")
     shutil.copyfile(sqlite_template, folder / "portal.sqlite3")
     with serving(fill(folder)) as address:
@@ -64,7 +65,7 @@ def served(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 def fill(folder: Path) -> Settings:
     """The runs the pages are looked at with, recorded in a migrated data folder."""
-    settings = Settings(data=folder)
+    settings = Settings(data=folder, anonymous_jobs=True)
     engine = create_database_engine(settings)
     small_run(engine, settings, folder / "small")
     long_run(engine, settings)
@@ -72,6 +73,7 @@ def fill(folder: Path) -> Settings:
     hostile_run(engine, settings, folder / "hostile")
     wide_run(engine, settings, folder / "wide")
     measured_run(engine, settings, folder / "measured")
+    fill_jobs(engine, settings, folder / "tiny")
     engine.dispose()
     return settings
 

@@ -12,6 +12,7 @@ from portal.web.permissions import PERMISSIONS
 from tests.browser.conftest import Watched
 
 LONG, SMALL, MEASURED = "/runs/lab/long", "/runs/lab/small", "/runs/lab/measured"
+TINY = "/runs/lab/tiny"
 PAGES = [
     "/",
     "/?q=nothing-is-called-this",
@@ -64,6 +65,22 @@ PAGES = [
     "/search?q=nothing-is-called-this",
     "/search?q=%22quoted%22+5000&run=lab/long",
     "/api/docs",
+    "/jobs",
+    "/jobs?state=cancelled&run=lab/tiny",
+    "/jobs/1",
+    "/jobs/2",
+    "/jobs/3?numbers=1&ask=cancel",
+    "/jobs/4?again=1",
+    "/jobs/1/log",
+    "/jobs/3/log?q=loss",
+    f"{TINY}/jobs",
+    f"{SMALL}/jobs",
+    f"{TINY}/checkpoints/10",
+    f"{TINY}/steps/10/submit?preview=1&data=mix&weight:code=2&set:schedule.peak=0.02",
+    f"{TINY}/steps/20/submit?preview=1&data=chunks&kind=resume",
+    f"{TINY}/steps/10/submit?kind=replay",
+    "/workers",
+    "/sign-in?to=/jobs",
 ]
 NO_PAGES = re.compile(
     r"/(api/(?!docs)|files|static|metrics$|healthz|readyz|\.well-known)|.*/(figure|figure\.csv|lanes)$|.*/resolve/"
