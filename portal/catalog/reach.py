@@ -21,8 +21,8 @@ from portal.tokens.readers import ReadableFile, is_indexed
 
 KEPT_DIGESTS = 256
 _HOW_TO_INDEX = (
-    "`portal verify RUN --deep` on the portal's machine reads it once and indexes its lines, where its sha256 is in the "
-    "manifest and it is not compressed; `portal mirror RUN --chunks NAME` copies it here."
+    "`portal index-lines RUN --chunks NAME` on the portal's machine reads it once and keeps nothing but where lines begin "
+    "(`portal verify RUN --deep` does so too); `portal mirror RUN --chunks NAME` copies it here, as compressed texts need."
 )
 
 _digests = Opened(KEPT_DIGESTS)
@@ -63,8 +63,8 @@ def _out_of_reach(
     far = [file for file in files if file.local is None]
     if format == "jsonl" and not all(settings and is_indexed(readable_here(f), indexes_of(settings)) for f in far):
         return Unavailable(
-            f"The bytes of chunk {chunk} are not on this machine, and where its lines begin is not known: every row "
-            "asked for would cost reading the whole file from where it lies.",
+            f"The bytes of chunk {chunk} are not on this machine, and where its lines begin is not known: they were "
+            f"never counted, and {_amount(far)} would be read for that from where the chunk lies.",
             _HOW_TO_INDEX,
             chunk=chunk,
         )
@@ -75,6 +75,16 @@ def _out_of_reach(
             error.extra["chunk"] = chunk
             return error
     return None
+
+
+def _amount(files: Sequence[FileRow]) -> str:
+    """What reading files whole takes, in words."""
+    if any(file.size is None for file in files):
+        return "all of it"
+    count, units = float(sum(file.size or 0 for file in files)), ["bytes", "kB", "MB", "GB", "TB"]
+    while count >= 1000 and len(units) > 1:
+        count, units = count / 1000, units[1:]
+    return f"{count:.3g} {units[0]}"
 
 
 def is_far(files: Sequence[ReadableFile]) -> bool:

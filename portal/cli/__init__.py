@@ -44,6 +44,9 @@ COMMANDS = {
         "Check, hash and register a release in the local catalog, or --to a portal; run it again to resume or to update.",
     ),
     "mirror": Command("mirror", "Copy files of a run that lie elsewhere into the portal's own store, verified."),
+    "index-lines": Command(
+        "index_lines", "Count the lines of chunks elsewhere once, so that a step's rows are one request."
+    ),
     "export": Command(
         "export", "Write a run as a static bundle that needs no portal: a folder, .zip or .tar with pages and digests."
     ),

@@ -36,12 +36,13 @@ _building = tuple(threading.Lock() for _ in range(64))
 class OffsetBuilder:
     """Finds line starts while bytes pass by, so that publishing hashes and indexes in one read."""
 
-    def __init__(self, path: str = "the text") -> None:
+    def __init__(self, path: str = "the text", size: int = 0, lines: int = 0) -> None:
         self.path = path
-        self.size = 0
+        self.size = size
+        """Bytes passed by, those before it began among them."""
         self.too_dense = False
         """True once the lines are too many and too short to be rows; they are counted no further."""
-        self._lines = 0
+        self._lines = lines
         self._found: list[Starts] = []
         self._open_line = False
 
@@ -63,14 +64,24 @@ class OffsetBuilder:
 
     def finish(self) -> Starts:
         """All starts and the end; a last line without a newline counts. TooLarge where lines are too many and short."""
+        self.refuse_dense()
+        end = [np.array([self.size], dtype=np.uint64)] if self._open_line else []
+        return np.concatenate([np.zeros(1, dtype=np.uint64), *self._found, *end])
+
+    def take(self) -> Starts:
+        """Starts after each newline since they were last taken: a pass that is written down keeps them itself."""
+        found = np.concatenate([np.zeros(0, dtype=np.uint64), *self._found])
+        self._found.clear()
+        return found
+
+    def refuse_dense(self) -> None:
+        """TooLarge where lines are too many and short."""
         if self.too_dense:
             raise TooLarge(
                 f"{self.path} has more than {FINE_LINES:,} lines of under {MIN_LINE} bytes each; their index would be "
                 "larger than the text",
                 "No row of token ids is that short: take the empty lines out.",
             )
-        end = [np.array([self.size], dtype=np.uint64)] if self._open_line else []
-        return np.concatenate([np.zeros(1, dtype=np.uint64), *self._found, *end])
 
 
 def scan_lines(path: str, blocks: Iterable[bytes | memoryview]) -> Starts:
