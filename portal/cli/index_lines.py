@@ -27,9 +27,9 @@ def index_lines(
     rate: Annotated[str, typer.Option("--rate", metavar="50MB/s", help="Read at most so many bytes a second.")] = "",
     as_json: AsJson = False,
 ) -> int:
-    """Count the lines of jsonl chunks that lie elsewhere, so that the rows of a step are one small request.
+    """Count the lines of chunks elsewhere once, so that a step's rows are one request.
 
-    Reads each file once where it lies, compares it with its sha256 and keeps none of it. Run it again to resume.
+    Of jsonl files that are not compressed. Reads each once where it lies, compares it with its sha256 and keeps none of it. Run it again to resume.
     """
     settings = Settings()
     names = tuple(name.strip() for name in chunks.split(",") if name.strip())
