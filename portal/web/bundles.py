@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-SCRIPTS = ("page", "timeline", "compare", "tokens", "runs", "picture")
+SCRIPTS = ("page", "timeline", "compare", "tokens", "runs", "picture", "lists", "submit", "job")
 """Modules that pages or other modules ask for by address; each holds what it imports, except for another one of these."""
 STYLES = ("portal",)
 
