@@ -81,9 +81,28 @@ def draw_panels(panels: Sequence[Panel], window: Window, log: bool = False) -> d
                 data.append(trace | at | {"meta": trace["meta"] | place})
             look = {"run": curve.run, "colour": colour, "dash": DASHES[number % len(DASHES)]}
             curves.append(look | _numbers(curve.buckets, log) | {"spikes": int(spikes.size)})
+        level = None if log else _level(panel)
+        if level:
+            # Around a curve that never moves plotly.js shows one to either side, where a rate of 0.01 looks like 0.
+            name = "yaxis" if index == 0 else f"yaxis{index + 1}"
+            layout[name] = layout[name] | {"range": [level - abs(level) / 2, level + abs(level) / 2]}
         about.append({"name": panel.name, "unit": panel.unit, "top": panel_top(index), "curves": curves})
     sizes = {"head": HEAD, "body": BODY, "gap": GAP}
     return {"data": data, "layout": layout, "panels": about, "sizes": sizes}
+
+
+def _level(panel: Panel) -> float | None:
+    """The one value that all curves of a linear panel have everywhere; None where they move."""
+    ends = {
+        float(end)
+        for curve in panel.curves
+        for end in (
+            np.fmin.reduce(curve.buckets.min, initial=np.nan),
+            np.fmax.reduce(curve.buckets.max, initial=np.nan),
+        )
+        if np.isfinite(end)
+    }
+    return ends.pop() if len(ends) == 1 else None
 
 
 def pack(values: npt.ArrayLike) -> dict[str, str]:

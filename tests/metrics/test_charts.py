@@ -178,3 +178,13 @@ def test_packed_values_stay_finite_or_what_they_were(values: list[float]) -> Non
         assert np.isinf(kept) == np.isinf(value)
         if np.isfinite(value):
             assert kept == pytest.approx(value, rel=1e-6, abs=1e-37)
+
+
+def test_a_level_curve_stands_in_the_middle_of_a_range_of_its_size(ask: Any) -> None:
+    level, odd, none = [0.01] * 50, [0.01, np.nan, np.inf, 0.01], [0.0] * 9
+    layout = draw_panels([one("lr", "", ask(v)) for v in (level, odd, none, [1.0, 2.0])], Window(1, 50))["layout"]
+    assert layout["yaxis"]["range"] == pytest.approx([0.005, 0.015])
+    assert layout["yaxis2"]["range"] == pytest.approx([0.005, 0.015])
+    assert "range" not in layout["yaxis3"]
+    assert "range" not in layout["yaxis4"]
+    assert "range" not in draw_panels([one("lr", "", ask(level))], Window(1, 50), log=True)["layout"]["yaxis"]
