@@ -47,6 +47,10 @@ COMMANDS = {
     "index-lines": Command(
         "index_lines", "Count the lines of chunks elsewhere once, so that a step's rows are one request."
     ),
+    "store": Command(
+        "store",
+        "Tell what the portal's own store holds; --unreferenced lists what nothing needs, --remove takes it away.",
+    ),
     "export": Command(
         "export", "Write a run as a static bundle that needs no portal: a folder, .zip or .tar with pages and digests."
     ),

@@ -18,9 +18,10 @@ from portal.catalog.data import find_chunk
 from portal.catalog.facts import ReleaseFacts
 from portal.catalog.files import FilePlace, FileRow
 from portal.catalog.mirrored import Copy, list_released, record_copies
+from portal.catalog.referenced import keeping
 from portal.catalog.release import load_facts
 from portal.database import Engine, open_session
-from portal.errors import IntegrityError, PortalError, UsageError
+from portal.errors import IntegrityError, PortalError, Unavailable, UsageError
 from portal.exchange.copying import Source, open_source
 from portal.settings import Settings
 from portal.storage import REMOTE_SCHEMES, open_store
@@ -156,12 +157,13 @@ class _Mirror:
 
     def copy(self, file: FileRow, report: MirrorReport) -> None:
         """Fetch, verify, keep and record one file."""
-        known = self.blobs.digest(file.sha256) if file.sha256 else None
-        if known is None:
-            known = self._fetch_again(file, report)
-            report.copied += 1
-            report.bytes += known.size
-        self._record(file, known)
+        if file.sha256 and self._keep(file, file.sha256):
+            return
+        fetched = self._fetch_again(file, report)
+        report.copied += 1
+        report.bytes += fetched.size
+        if not self._keep(file, fetched.sha256):
+            raise Unavailable(f"{file.path} was removed from the store before it was recorded.", "Mirror it again.")
 
     def refuse(self, file: FileRow, error: IntegrityError) -> None:
         """Keep as a finding that the bytes elsewhere are not what was published."""
@@ -213,6 +215,14 @@ class _Mirror:
         kept = self.blobs.put_file(partial, found.sha256)
         partial.unlink()
         return kept
+
+    def _keep(self, file: FileRow, sha256: str) -> bool:
+        """Record the copy in the store; False where it holds none."""
+        with keeping(self.engine, self.settings.data):
+            digest = self.blobs.digest(sha256)
+            if digest is not None:
+                self._record(file, digest)
+        return digest is not None
 
     def _record(self, file: FileRow, digest: FileDigest) -> None:
         uri = self.blobs.location(digest.sha256)

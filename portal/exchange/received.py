@@ -17,6 +17,7 @@ import orjson
 from sqlmodel import Session
 
 from portal.catalog.published import find_published
+from portal.catalog.referenced import keeping
 from portal.database import Engine, open_session
 from portal.errors import Fault, IntegrityError, ManifestRefused, MissingBlobs, TooLarge, VersionTaken
 from portal.exchange.digests import Digested, HashingSettings, PublishProgress, compare_digests
@@ -93,6 +94,8 @@ def publish_received(
         if terms.after is None:
             terms = replace(terms, after=current_version(engine, read.run))
         signature = check_signature(terms.signature, read.run, _table(files), _text(manifest), terms.name)
+        # From here on no blob that is found may go before the release refers to it.
+        held.enter_context(keeping(engine, settings.data))
         digests = _digests(files, blobs, read.run)
         held.enter_context(one_publisher(settings.data / "publishing", read.run))
         if terms.held:

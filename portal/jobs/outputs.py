@@ -17,6 +17,7 @@ from portal.catalog.jobs.attempts import AttemptKey, keep_output
 from portal.catalog.jobs.listing import get_spec
 from portal.catalog.jobs.rules import JobRules
 from portal.catalog.reach import readable_file
+from portal.catalog.referenced import keeping
 from portal.catalog.release import load_facts
 from portal.database import Engine, open_session
 from portal.errors import BadRequest, BlobMissing, DataFault, IntegrityError, PortalError
@@ -39,18 +40,23 @@ def take_outputs(  # noqa: PLR0913 - what an output is told by
 
     BlobMissing, IntegrityError, DataFault when it is no checkpoint of this model, StaleLease.
     """
-    with open_session(engine) as session:
-        spec = get_spec(session, key.job)
-        if not spec["first_step"] <= step <= spec["last_step"]:
-            raise BadRequest(
-                f"Job {key.job} trains steps {spec['first_step']} to {spec['last_step']}, not {step}.",
-                "Hand in what was trained.",
-            )
-        if kind == "final" and step != spec["last_step"]:
-            raise BadRequest(f"The final checkpoint of job {key.job} is that of step {spec['last_step']}.", "Send it.")
-        check_blobs(settings, files)
-        check_loads(session, settings, spec, step, files)
-    return keep_output(engine, key, step, kind, files, rules)
+    with keeping(engine, settings.data):
+        with open_session(engine) as session:
+            _check_output(session, settings, key, step, kind, files)
+        return keep_output(engine, key, step, kind, files, rules)
+
+
+def _check_output(session: Session, settings: Settings, key: AttemptKey, step: int, kind: str, files: Files) -> None:
+    spec = get_spec(session, key.job)
+    if not spec["first_step"] <= step <= spec["last_step"]:
+        raise BadRequest(
+            f"Job {key.job} trains steps {spec['first_step']} to {spec['last_step']}, not {step}.",
+            "Hand in what was trained.",
+        )
+    if kind == "final" and step != spec["last_step"]:
+        raise BadRequest(f"The final checkpoint of job {key.job} is that of step {spec['last_step']}.", "Send it.")
+    check_blobs(settings, files)
+    check_loads(session, settings, spec, step, files)
 
 
 def check_blobs(settings: Settings, files: Files) -> None:

@@ -14,6 +14,7 @@ from portal.catalog.accounts import Caller
 from portal.catalog.jobs.queue import NewJob, enqueue
 from portal.catalog.jobs.rules import JobRules
 from portal.catalog.jobs.workers import list_matching
+from portal.catalog.referenced import keeping
 from portal.database import Engine, open_session
 from portal.errors import PreflightRefused
 from portal.jobs.requests import JobRequest
@@ -116,10 +117,11 @@ def submit_job(
     refused = [line for line in preview.checks if line.level == "error"]
     if refused or preview.plan is None:
         raise PreflightRefused([(line.code, line.message, line.remedy) for line in refused], preview.unknown)
-    _keep_plan(settings, draft.plan_bytes, preview.plan.sha256)
     spec = make_spec(draft, preview.plan.sha256, preview.memory, preview.disk)
     digest = hashlib.sha256(request_body(request)).hexdigest()
-    return enqueue(engine, NewJob(spec, caller.name, request.priority, key, digest), rules)
+    with keeping(engine, settings.data):
+        _keep_plan(settings, draft.plan_bytes, preview.plan.sha256)
+        return enqueue(engine, NewJob(spec, caller.name, request.priority, key, digest), rules)
 
 
 def _preview(session: Session, draft: Draft, rules: JobRules) -> Preview:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,16 @@ from portal.settings import Settings
 from portal.storage.hashing import FileDigest
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class HeldBlob:
+    """A blob that lies in the store."""
+
+    sha256: str
+    size: int
+    modified_ns: int
+    """When it came, in nanoseconds since 1970."""
 
 
 class Writing(Protocol):
@@ -90,6 +101,16 @@ class BlobStore(Protocol):
     def public_url(self, sha256: str, name: str = "") -> str | None:
         """Where a client gets the bytes without the portal in between (saved as ``name``), or None."""
 
+    def list_held(self) -> Iterator[HeldBlob]:
+        """Every blob in its place; other files beside them are passed over."""
+
+    def modified_ns(self, sha256: str) -> int | None:
+        """When the blob came, or None when it is not here."""
+
+    def remove(self, sha256: str) -> None:
+        """Take a blob and the digests of its blocks away; none that is not here. Only while nobody can come to need it:
+        see `portal.catalog.referenced.removing`."""
+
 
 def open_blobs(settings: Settings) -> BlobStore:
     """The portal's own store. BadRequest for a PORTAL_STORAGE_URL that is neither a folder nor a bucket."""
@@ -133,6 +154,11 @@ def checked_name(sha256: str) -> str:
     if not _SHA256.fullmatch(sha256):
         raise BadRequest("A blob is addressed by its sha256: 64 lower-case hexadecimal digits.", "Hash the file first.")
     return sha256
+
+
+def is_name(text: str) -> bool:
+    """Whether it is the sha256 of a blob."""
+    return bool(_SHA256.fullmatch(text))
 
 
 def key_of(sha256: str) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from portal.storage.blobs import blocks_key_of, differs, key_of
+from portal.storage.blobs import HeldBlob, blocks_key_of, differs, is_name, key_of
 from portal.storage.hashing import BLOCK_ALGORITHM, BLOCK_SIZE, FileDigest, hash_file
 from portal.storage.local import uri_of
 from portal.storage.staging import StagedUpload, told_when_full
@@ -71,6 +71,26 @@ class FolderBlobs:
     def public_url(self, sha256: str, name: str = "") -> str | None:  # noqa: ARG002 - the portal itself serves it
         """None: folders of this machine have no address of their own."""
         return None
+
+    def list_held(self) -> Iterator[HeldBlob]:
+        """Every blob in its place."""
+        for path in sorted((self._folder / "sha256").glob("??/*")):
+            with suppress(FileNotFoundError):
+                about = path.stat()
+                if is_name(path.name) and path.is_file():
+                    yield HeldBlob(path.name, about.st_size, about.st_mtime_ns)
+
+    def modified_ns(self, sha256: str) -> int | None:
+        """When the blob came, or None when it is not here."""
+        try:
+            return (self._folder / key_of(sha256)).stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+
+    def remove(self, sha256: str) -> None:
+        """Take a blob and its digests away; the blob first, as one without digests is hashed again."""
+        (self._folder / key_of(sha256)).unlink(missing_ok=True)
+        (self._folder / blocks_key_of(sha256)).unlink(missing_ok=True)
 
     def take(self, path: Path, sha256: str, shown: str, passed: FileDigest | None = None) -> FileDigest:
         """Move a whole upload to its place; see `Keeper`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +16,7 @@ from blake3 import blake3
 from portal.errors import FileMissing
 from portal.settings import Settings
 from portal.storage import open_remote
-from portal.storage.blobs import blocks_key_of, differs, key_of
+from portal.storage.blobs import HeldBlob, blocks_key_of, differs, is_name, key_of
 from portal.storage.hashing import BLOCK_ALGORITHM, BLOCK_SIZE, FileDigest, hash_file
 from portal.storage.s3 import S3Store, split
 from portal.storage.staging import StagedUpload
@@ -75,6 +75,31 @@ class BucketBlobs:
     def public_url(self, sha256: str, name: str = "") -> str | None:
         """A signed address at the public endpoint."""
         return self._store.public_url(self.location(sha256), name)
+
+    def list_held(self) -> Iterator[HeldBlob]:
+        """Every blob in its place."""
+        try:
+            found = list(self._store.list_files(f"s3://{self._bucket}/{self._prefix}sha256/"))
+        except FileMissing:
+            self._ask("", lambda client: client.head_bucket(Bucket=self._bucket))
+            return
+        for stored in found:
+            name = stored.uri.rpartition("/")[2]
+            if is_name(name) and stored.size is not None and stored.modified_ns is not None:
+                yield HeldBlob(name, stored.size, stored.modified_ns)
+
+    def modified_ns(self, sha256: str) -> int | None:
+        """When the blob came, or None when it is not here."""
+        try:
+            return self._store.stat(self.location(sha256)).modified_ns
+        except FileMissing:
+            return None
+
+    def remove(self, sha256: str) -> None:
+        """Take a blob and its digests away; the blob first, as one without digests is hashed again."""
+        for key in (key_of(sha256), blocks_key_of(sha256)):
+            whole = self._prefix + key
+            self._ask(whole, lambda client, key=whole: client.delete_object(Bucket=self._bucket, Key=key))  # type: ignore[misc]
 
     def take(
         self,

@@ -175,6 +175,13 @@ def forget_old(folder: Path) -> None:
                     os.unlink(entry.path)
 
 
+def staged_names(folder: Path) -> set[str]:
+    """The sha256 of every upload on its way."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        return {entry.name.partition("-")[0] for entry in entries if entry.name.endswith(ENDING)}
+    return set()
+
+
 @contextmanager
 def told_when_full() -> Iterator[None]:
     """StorageFull where the disk has no room."""
