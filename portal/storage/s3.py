@@ -226,7 +226,7 @@ class S3Store(RangedStore):
         key = uri.removeprefix("s3://").partition("/")[2]
         if code == "NoSuchBucket" or (state == 404 and not key):
             return FileMissing(
-                f"The bucket of {self.name(uri)} is not there.",
+                f"The bucket of {self.name(uri)} is not there." if key else "The bucket is not there.",
                 "Correct the bucket, or PORTAL_S3_ENDPOINT; the portal's log names both.",
             )
         if state == 404:
