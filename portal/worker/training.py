@@ -100,12 +100,9 @@ class TrainerProcess:
 
 
 def trainer_command(lease: Lease, folder: Path) -> list[str]:
-    """What runs: the module alone, or one process per GPU under torchrun."""
-    module = ["-m", MODULE, str(folder / "trainer.json")]
-    if lease.gpus > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={lease.gpus}"]
-        return [lease.python, *launcher, *module]
-    return [lease.python, *module]
+    """What runs: one process, or one per GPU under the trainer's own launcher, which keeps its exit codes."""
+    processes = ["--processes", str(lease.gpus)] if lease.gpus > 1 else []
+    return [lease.python, "-m", MODULE, *processes, str(folder / "trainer.json")]
 
 
 def trainer_environment(lease: Lease, folder: Path) -> dict[str, str]:
