@@ -31,7 +31,6 @@ STATE_WORDS = {
 }
 COLOURS = {SUCCEEDED: "good", FAILED: "bad", CANCELLED: "", QUEUED: "", PUBLISHING: "info", RUNNING: "info"}
 _WAY = (QUEUED, LEASED, PREPARING, RUNNING, PUBLISHING)
-_ENGINES = ("slurm", "ray")
 
 
 @dataclass(frozen=True)
@@ -45,21 +44,17 @@ class Station:
 
 
 def way_of(job: JobDetail) -> list[Station]:
-    """The stations of a job in their order; a job on Slurm or Ray also waits for its engine."""
-    executors = {a.executor for a in job.attempt_list}
-    way = [s for k in _WAY for s in ((PENDING, k) if k == RUNNING and executors & set(_ENGINES) else (k,))]
+    """The stations of a job in their order. An engine is waited for before or after fetching: both are one station."""
     if job.state in ENDED:
         reached = _reached(job)
-        stations = [Station(s, STATE_WORDS[s], "done" if s in reached else "skipped") for s in way]
+        stations = [Station(s, STATE_WORDS[s], "done" if s in reached else "skipped") for s in _WAY]
         end = {SUCCEEDED: "good", FAILED: "bad"}.get(job.state, "off")
         return [*stations, Station(job.state, STATE_WORDS[job.state], end)]
-    if job.state not in way:
-        way.insert(way.index(RUNNING), job.state)
+    way = [PENDING if state == PREPARING and job.state == PENDING else state for state in _WAY]
     at = way.index(job.state)
-    stations = [
-        Station(s, STATE_WORDS[s], "done" if k < at else "now" if k == at else "ahead") for k, s in enumerate(way)
-    ]
-    return [*stations, Station(SUCCEEDED, "succeeded", "ahead")]
+    places = ["done" if k < at else "now" if k == at else "ahead" for k in range(len(way))]
+    stations = [Station(s, STATE_WORDS[s], place) for s, place in zip(way, places, strict=True)]
+    return [*stations, Station(SUCCEEDED, STATE_WORDS[SUCCEEDED], "ahead")]
 
 
 def happens_now(job: JobRow) -> str:
@@ -92,8 +87,8 @@ def share_of(job: JobRow) -> float:
 def _reached(job: JobDetail) -> set[str]:
     """What an ended job surely went through."""
     if job.state == SUCCEEDED:
-        return {QUEUED, LEASED, PREPARING, PENDING, RUNNING, PUBLISHING}
+        return set(_WAY)
     reached = {QUEUED} | ({LEASED} if job.attempt_list else set())
     if job.progress_step is not None:
-        reached |= {PREPARING, PENDING, RUNNING}
+        reached |= {PREPARING, RUNNING}
     return reached

@@ -132,6 +132,8 @@ def test_a_replay_is_watched_from_the_queue_to_its_verdict(page: Page, bench: Be
     attempt = bench.submit(kind="replay")
     page.goto(f"/jobs/{attempt.job}")
     expect(page.locator("#line")).to_have_text("live", timeout=SOON)
+    attempt.beat("engine_pending")
+    expect(page.locator(".way .now")).to_have_text("waiting for its engine", timeout=SOON)
     attempt.beat("preparing")
     expect(page.locator(".way .now")).to_have_text("fetching", timeout=SOON)
     attempt.beat("running", 10)

@@ -101,7 +101,8 @@ def test_every_answer_of_every_route_has_them(client: TestClient, small: SmallRu
         _check(answer, route, f"{method} {path}", answer.status_code)
         seen.add(answer.status_code)
         if kind == "found":
-            absent = any(part in path for part in NOT_HERE)
+            # Signing in asks for a page of the portal's own.
+            absent = any(part in path for part in NOT_HERE) or (method == "POST" and path.startswith("/sign-"))
             assert answer.status_code in (200, 302) or absent, (path, answer.text[:300])
         if kind == "absent" and "{" in route:
             assert answer.status_code in (400, 404), path
