@@ -80,10 +80,13 @@ def drain_worker(request: Request, worker: WorkerId, form: Form) -> Response:
 
 def attach_commands(address: str) -> list[tuple[str, str]]:
     """What to type to attach a worker: a token where the portal runs, then one command where the compute is."""
-    start = f"portal worker --url {shlex.quote(address)} --token llm360_…"
+    start = f"PORTAL_TOKEN=llm360_… portal worker --url {shlex.quote(address)}"
     return [
         ("1. Where the portal runs, make a token", "portal token create --role worker --name lab-1"),
         ("2. On the machine that computes, with torch and transformers", start),
-        ("Or on a login node of a Slurm cluster", f"{start} --executor slurm --option partition=gpu"),
+        (
+            "Or on a login node of a Slurm cluster, its folder where the nodes see it",
+            f"{start} --executor slurm --option partition=gpu --work /shared/portal-worker",
+        ),
         ("Or beside the head of a Ray cluster", f"{start} --executor ray"),
     ]

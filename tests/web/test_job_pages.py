@@ -390,7 +390,7 @@ def test_administrators_drain_workers(http: TestClient, engine: Engine, rules: J
 def test_without_workers_the_page_says_how_to_attach_one(http: TestClient) -> None:
     page = http.get("/workers").text
     assert "No worker has attached itself yet" in page
-    assert "portal worker --url http://testserver --token" in page
+    assert "PORTAL_TOKEN=llm360_… portal worker --url http://testserver" in page
     assert "portal token create --role worker" in page
 
 
