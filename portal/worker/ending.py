@@ -67,10 +67,12 @@ def tell_end(
     shipper, checkpoints = Shipper(spool, calls), Checkpoints(spool, lease, calls)
     give_up = time.monotonic() + offline_grace
     wait = 0.5
+    said: Json = {}
     while True:
         try:
             _ship_all(shipper, checkpoints, ending)
-            said = _completion(spool, shipper, checkpoints, ending)
+            # Worded once: told twice in other words it would be another end.
+            said = said or _completion(spool, lease, shipper, checkpoints, ending)
             state = calls.complete(said)
         except StaleLease as error:
             _log.info("Attempt %s ended elsewhere: %s", lease.name, error.message)
@@ -118,7 +120,7 @@ def _ship_all(shipper: Shipper, checkpoints: Checkpoints, ending: Ending) -> Non
         _log.warning("Something was refused and left out: %s", error)
 
 
-def _completion(spool: Spool, shipper: Shipper, checkpoints: Checkpoints, ending: Ending) -> Json:
+def _completion(spool: Spool, lease: Lease, shipper: Shipper, checkpoints: Checkpoints, ending: Ending) -> Json:
     refusal = checkpoints.refusal() if ending.outcome == SUCCEEDED else None
     outcome = FAILED if refusal else ending.outcome
     return {
@@ -129,6 +131,7 @@ def _completion(spool: Spool, shipper: Shipper, checkpoints: Checkpoints, ending
         "environment": {
             **read_json(spool.output / "environment.json"),
             **({"result": result} if (result := read_json(spool.output / "result.json")) else {}),
+            "shipping": {"staging": lease.staging, "cpu_seconds": round(time.process_time(), 2)},
         },
         "log_sha256": shipper.log_digest(),
     }

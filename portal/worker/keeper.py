@@ -23,7 +23,7 @@ from portal.worker.spool import CONTROL, DONE, RUNNER, SUBMITTED, Json, Lease, S
 from portal.worker.staging import BadInput, explain_full_disk, stage
 from portal.worker.supervision import FENCED, GRACEFUL, KILL, NO, OFFLINE
 
-TICK = 0.2
+TICK = 0.4
 SUBMISSIONS = 3
 """How often a task is handed over that its engine lost before it began."""
 SILENCE = 20.0

@@ -12,9 +12,9 @@ from portal.worker.training import TrainerProcess
 
 NO, GRACEFUL, KILL, FENCED, OFFLINE = "no", "graceful", "kill", "fenced", "offline"
 """Wishes to stop: none; save first; at once; at once, without any right to go on; save first, nobody answers."""
-TICK = 0.1
+TICK = 0.25
 """Seconds between looks at the trainer."""
-BEAT_TICKS = 20
+BEAT_TICKS = 8
 """Looks between two signs of life in the spool."""
 GRACE = 600.0
 """Seconds for saving after a graceful wish; the portal wishes for a kill earlier unless it is away."""

@@ -43,7 +43,7 @@ class ProcessExecutor:
     """This machine. ``attempts`` is the folder that all spools lie in: what runs is read from there."""
 
     name = "process"
-    look_seconds = 0.2
+    look_seconds = 0.4
 
     def __init__(self, attempts: Path, gpus: int = 0, slots: int | None = None) -> None:
         self._attempts = attempts
