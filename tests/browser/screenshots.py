@@ -22,7 +22,7 @@ from playwright.sync_api import sync_playwright
 from portal.database import create_database_engine, migrate
 from portal.settings import Settings
 from tests.browser.conftest import DRAWN, FLAGS, fill, serving
-from tests.browser.test_pages import LOOKS, PAGES
+from tests.browser.test_pages import PAGES
 from tests.conftest import REPOSITORY
 
 FOLDER = REPOSITORY / "tests" / "browser" / "screenshots"
@@ -38,6 +38,8 @@ TABS = (
     "/lineage",
     "/signatures",
 )
+
+LOOKS = [{"width": width, "scheme": scheme} for width in (1280, 360) for scheme in ("light", "dark")]
 
 
 def main() -> None:

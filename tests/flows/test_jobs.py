@@ -18,7 +18,7 @@ from tests.ray_head import RayHead
 from tests.slurm import SlurmCluster
 from tests.trainer_environment import trainer_python
 
-KILLS = int(os.environ.get("PORTAL_TEST_KILLS", "3"))
+KILLS = int(os.environ.get("PORTAL_TEST_KILLS", "1"))
 """Random moments at which each process is killed; the long form is 30."""
 
 
