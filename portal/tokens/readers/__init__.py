@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from portal.errors import DataFault
 from portal.manifest.expand import ChunkEntry
-from portal.tokens.readers.arrow import ArrowReader
 from portal.tokens.readers.flat import FlatReader
-from portal.tokens.readers.hdf5 import Hdf5Reader
 from portal.tokens.readers.jsonl import JsonlReader
 from portal.tokens.readers.lines import OffsetBuilder, index_path, save_index
 from portal.tokens.readers.megatron import MegatronReader
 from portal.tokens.readers.order_file import OrderFile, open_order_file
-from portal.tokens.readers.parquet import ParquetReader
 from portal.tokens.readers.rows import ReadableFile, ReadOptions, Row, RowFault, RowReader
 from portal.tokens.readers.text import index_lines, is_indexed
 
@@ -36,13 +34,26 @@ __all__ = [
 
 MAX_LINE_BYTES = 64 << 20
 
-READERS: dict[str, Callable[[ChunkEntry, Sequence[ReadableFile], ReadOptions], RowReader]] = {
+Opener = Callable[[ChunkEntry, Sequence[ReadableFile], ReadOptions], RowReader]
+
+
+def _later(module: str, name: str) -> Opener:
+    """A reader whose library is loaded when it is first used: those take longer than most answers."""
+
+    def open_later(chunk: ChunkEntry, files: Sequence[ReadableFile], options: ReadOptions) -> RowReader:
+        opened: RowReader = getattr(import_module(f"{__name__}.{module}"), name)(chunk, files, options)
+        return opened
+
+    return open_later
+
+
+READERS: dict[str, Opener] = {
     "jsonl": JsonlReader,
     "flat": FlatReader,
     "megatron": MegatronReader,
-    "hdf5": Hdf5Reader,
-    "parquet": ParquetReader,
-    "arrow": ArrowReader,
+    "hdf5": _later("hdf5", "Hdf5Reader"),
+    "parquet": _later("parquet", "ParquetReader"),
+    "arrow": _later("arrow", "ArrowReader"),
 }
 """Format of the manifest -> its reader."""
 
