@@ -33,6 +33,8 @@ RESERVED = frozenset(
         "runs",
         "scorecard",
         "search",
+        "sign-in",
+        "sign-out",
         "settings",
         "spaces",
         "static",
