@@ -49,6 +49,7 @@ def real_data() -> Path:
     """The folder of real configs, lists and rows beside the project (read only, never copied)."""
     folder = REPOSITORY.parent / "shared" / "real-data"
     if not folder.is_dir():
+        # Not ours to ship, so not required even where everything else is: no command could install it.
         pytest.skip("real-data is missing: it lies beside the project only on some machines")
     return folder
 

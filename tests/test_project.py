@@ -32,6 +32,7 @@ def test_the_readme_names_no_setting_that_does_not_exist() -> None:
 
 def test_committed_files_name_no_package_registry() -> None:
     if not (REPOSITORY / ".git").exists():
+        # Whoever unpacks a source archive runs the tests, too; what an archive holds was checked where it was made.
         pytest.skip("git is missing: a source archive has no list of committed files")
     guilty = [
         str(path.relative_to(REPOSITORY))

@@ -11,12 +11,10 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import numpy as np
-import orjson
 from sqlalchemy import Engine
 from sqlmodel import Session, col
 
-from portal.catalog.answers import OrderView, TokenBatch, TokenRow
+from portal.catalog.answers import OrderView, TokenBatch
 from portal.catalog.facts import OrderFact, ReleaseFacts
 from portal.catalog.files import FileRow, load_files, place_in_reach
 from portal.catalog.opened import Lent, Opened
@@ -24,6 +22,7 @@ from portal.catalog.reach import indexes_of, is_far, look, readable_file, refuse
 from portal.catalog.release import load_facts
 from portal.catalog.shelves import engine_of
 from portal.catalog.steps import order_at
+from portal.catalog.token_rows import token_rows
 from portal.database import let_go
 from portal.errors import BadRequest, OrderUnknown, PortalError, Unavailable
 from portal.manifest.expand import ChunkEntry, FileEntry
@@ -31,10 +30,9 @@ from portal.models import File
 from portal.settings import Settings
 from portal.storage import Meter
 from portal.tokens.decode import Decoder, open_decoder
-from portal.tokens.looks import RowMarks
 from portal.tokens.orders import ReadOrder, RowRef, explain_order, locate_rows, rows_total
 from portal.tokens.readers import ReadableFile, Row, RowFault, RowReader, open_order_file, open_reader
-from portal.tokens.readers.rows import Ids, Tally
+from portal.tokens.readers.rows import Tally
 
 KEPT_READERS = 256
 KEPT_DECODERS = 8
@@ -323,54 +321,6 @@ def decoder_of(session: Session, settings: Settings, facts: ReleaseFacts) -> Dec
         return _desktop(session).decoders.get(seen, lambda: open_decoder(file.store.read_range(file.uri, 0, size)))
     except PortalError:
         return None
-
-
-def token_row(ref: RowRef, row: Row | RowFault, decoder: Decoder | None, text: bool) -> TokenRow:
-    """A row as answers show it: its ids, what they say, and where it lies."""
-    return token_rows([(ref, row)], decoder, text)[0]
-
-
-def token_rows(
-    rows: Sequence[tuple[RowRef, Row | RowFault]], decoder: Decoder | None, text: bool = True, written: bool = False
-) -> list[TokenRow]:
-    """Several rows at once. With ``written`` ids and pieces are `orjson.Fragment`: the JSON of the same lists."""
-    ids = [row.token_ids for _, row in rows if isinstance(row, Row)]
-    look = decoder.look(ids) if decoder else None
-    marks = look.marks() if look else [RowMarks([], [])] * len(ids)
-    pieces: Sequence[Any] = [None] * len(ids)
-    if look and text:
-        pieces = [orjson.Fragment(row) for row in look.written()] if written else look.pieces()
-    said = iter(zip(map(_write_ids, ids) if written else (row.tolist() for row in ids), pieces, marks, strict=True))
-    return [
-        _fault_row(ref, row) if isinstance(row, RowFault) else _sound_row(ref, row, look is not None, *next(said))
-        for ref, row in rows
-    ]
-
-
-def _sound_row(ref: RowRef, row: Row, decoded: bool, ids: Any, pieces: Any, marks: RowMarks) -> TokenRow:
-    return TokenRow(
-        position=ref.position,
-        chunk=ref.chunk,
-        row=ref.row,
-        source=row.source,
-        token_ids=ids,
-        pieces=pieces,
-        document_starts=marks.document_starts,
-        starts_mid_document=decoded and len(row.token_ids) > 0 and 0 not in marks.document_starts,
-        file=row.file,
-        offset=row.offset,
-        length=row.length,
-        special=marks.specials,
-    )
-
-
-def _fault_row(ref: RowRef, row: RowFault) -> TokenRow:
-    told = f"{row.message} {row.remedy}".strip()
-    return TokenRow(ref.position, ref.chunk, ref.row, None, [], None, [], False, row.file, row.offset, 0, told)
-
-
-def _write_ids(ids: Ids) -> orjson.Fragment:
-    return orjson.Fragment(orjson.dumps(np.ascontiguousarray(ids), option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 def _desktop(session: Session) -> Desktop:

@@ -18,12 +18,13 @@ from portal.catalog.answers import (
     Page,
     StepRows,
 )
-from portal.catalog.batches import decoder_of, read_chunk, token_rows
+from portal.catalog.batches import decoder_of, read_chunk
 from portal.catalog.facts import ChunkFact, ReleaseFacts
 from portal.catalog.files import Links, load_files
 from portal.catalog.paging import slice_page
 from portal.catalog.reach import why_unreadable
 from portal.catalog.release import load_facts
+from portal.catalog.token_rows import token_rows
 from portal.errors import BadRequest, ChunkNotFound, PortalError
 from portal.models import File
 from portal.settings import Settings

@@ -10,10 +10,11 @@ from sqlmodel import Session
 
 from portal.catalog.answers import TokenRow
 from portal.catalog.answers.inspected import Inspection, RowLine
-from portal.catalog.batches import BatchRows, decoder_of, rows_of, token_row
+from portal.catalog.batches import BatchRows, decoder_of, rows_of
 from portal.catalog.facts import ReleaseFacts
 from portal.catalog.moments import no_row
 from portal.catalog.release import load_facts
+from portal.catalog.token_rows import token_row
 from portal.errors import NotFound
 from portal.settings import Settings
 from portal.tokens.decode import Decoder

@@ -10,11 +10,12 @@ from sqlmodel import Session, col, select
 
 from portal.catalog.answers import TokenRow
 from portal.catalog.answers.moments import CheckpointMark, Moment, MomentRow, MomentTokens
-from portal.catalog.batches import BatchRows, decoder_of, rows_of, token_row
+from portal.catalog.batches import BatchRows, decoder_of, rows_of
 from portal.catalog.facts import CheckpointFact, ReleaseFacts
 from portal.catalog.files import FileRow, find_file, load_files, place_in_reach
 from portal.catalog.release import load_facts
 from portal.catalog.steps import step_view
+from portal.catalog.token_rows import token_row
 from portal.errors import BadRequest, DataFault, FileMissing, FileNotCatalogued, IntegrityError, NotFound, Unavailable
 from portal.models import File, Release
 from portal.settings import Settings

@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote, urljoin
 
 import httpx
 
 from portal import errors
+from portal.client.addresses import joined, path_part, run_path, shown
 from portal.client.answers import Answer, read_answer, unexpected
 from portal.client.bulk import BROKEN, BulkConnections, Told
+from portal.client.refusals import read_refusal, told
 from portal.errors import PortalError, Unavailable, UsageError
 
 TRIES = 4
@@ -74,98 +75,98 @@ class Portal:
 
     def run(self, run: str) -> Json:
         """One run's head: summary, stages, model, licences."""
-        return self._get(_run(run))
+        return self._get(run_path(run))
 
     def timeline(self, run: str) -> Json:
         """All lanes of a run by step."""
-        return self._get(f"{_run(run)}/timeline")
+        return self._get(f"{run_path(run)}/timeline")
 
     def checkpoints(self, run: str) -> Iterator[Json]:
         """Every checkpoint of a run, by step."""
-        return self._items(f"{_run(run)}/checkpoints")
+        return self._items(f"{run_path(run)}/checkpoints")
 
     def checkpoint(self, run: str, step: int | str) -> Json:
         """One checkpoint by step or label, with its files."""
-        return self._get(f"{_run(run)}/checkpoints/{_part(step)}")
+        return self._get(f"{run_path(run)}/checkpoints/{path_part(step)}")
 
     def chunks(self, run: str) -> Iterator[Json]:
         """Every chunk of a run."""
-        return self._items(f"{_run(run)}/chunks")
+        return self._items(f"{run_path(run)}/chunks")
 
     def chunk(self, run: str, chunk: str) -> Json:
         """One chunk with its files and the steps that read it."""
-        return self._get(f"{_run(run)}/chunks/{_part(chunk)}")
+        return self._get(f"{run_path(run)}/chunks/{path_part(chunk)}")
 
     def step(self, run: str, step: int | str) -> Json:
         """Everything that lies at a step."""
-        return self._get(f"{_run(run)}/steps/{_part(step)}")
+        return self._get(f"{run_path(run)}/steps/{path_part(step)}")
 
     def pair(self, run: str, step: int | str, data: str = "next", steps: int | None = None) -> Json:
         """The pair at a step; ``data`` is next, previous or batch."""
-        return self._get(f"{_run(run)}/steps/{_part(step)}/pair", data=data, steps=steps)
+        return self._get(f"{run_path(run)}/steps/{path_part(step)}/pair", data=data, steps=steps)
 
     def pair_signature(
         self, run: str, step: int | str, data: str = "next", steps: int | None = None, parts: Sequence[str] = ()
     ) -> bytes:
         """The portal's signature over a pair's folder; NotFound where the portal signs nothing."""
         asked = {"data": data, "steps": steps, "parts": ",".join(parts) or None}
-        return self._text(f"{_run(run)}/steps/{_part(step)}/pair/pair.sig", **asked)
+        return self._text(f"{run_path(run)}/steps/{path_part(step)}/pair/pair.sig", **asked)
 
     def checkpoint_signature(self, run: str, step: int | str, name: str) -> bytes:
         """``model.sig`` or ``provenance`` of a checkpoint; NotFound where the portal signs nothing."""
-        return self._text(f"{_run(run)}/checkpoints/{_part(step)}/{_part(name)}")
+        return self._text(f"{run_path(run)}/checkpoints/{path_part(step)}/{path_part(name)}")
 
     def release_signature(self, run: str) -> bytes:
         """The first publisher's signature over a run's current version; NotFound where nobody signed it."""
-        path = f"{_run(run)}/signatures"
+        path = f"{run_path(run)}/signatures"
         try:
             keys = [str(signature["key_id"]) for signature in json.loads(self._text(path))]
         except (ValueError, TypeError, KeyError) as error:
             raise unexpected(f"{self.url}/api/v1{path}", error) from None
         if not keys:
             raise errors.NotFound(f"Nobody signed {run}.", "Its publisher can, with `portal publish --sign`.")
-        return self._text(f"{path}/{_part(keys[0])}")
+        return self._text(f"{path}/{path_part(keys[0])}")
 
     def tokens(self, run: str, step: int | str, first: int = 0, count: int = 20, text: bool = True) -> Json:
         """Rows ``first`` to ``first + count`` of the batch of a step."""
         asked = {"first": first, "count": count, "text": "true" if text else "false"}
-        return self._get(f"{_run(run)}/steps/{_part(step)}/tokens", **asked)
+        return self._get(f"{run_path(run)}/steps/{path_part(step)}/tokens", **asked)
 
     def files(self, run: str) -> Iterator[Json]:
         """Every file of a run's current version, with its sha256 where that is known."""
-        return self._items(f"{_run(run)}/files")
+        return self._items(f"{run_path(run)}/files")
 
     def blocks(self, sha256: str) -> Json:
         """Digests of the blocks of a file by its sha256; raises FileNotCatalogued where the portal has none."""
-        return self._get(f"/blocks/{_part(sha256)}")
+        return self._get(f"/blocks/{path_part(sha256)}")
 
     def series(self, run: str) -> Iterator[Json]:
         """Definitions of all metric series."""
-        return self._items(f"{_run(run)}/metrics")
+        return self._items(f"{run_path(run)}/metrics")
 
     def metrics(self, run: str, series: list[str], **asked: Any) -> Json:
         """Numbers of series; ``asked`` are x, first, last, buckets."""
-        return self._get(f"{_run(run)}/metrics/data", series=",".join(series), **asked)
+        return self._get(f"{run_path(run)}/metrics/data", series=",".join(series), **asked)
 
     def configs(self, run: str) -> Iterator[Json]:
         """Configs by first step."""
-        return self._items(f"{_run(run)}/configs")
+        return self._items(f"{run_path(run)}/configs")
 
     def events(self, run: str) -> Iterator[Json]:
         """Events by step."""
-        return self._items(f"{_run(run)}/events")
+        return self._items(f"{run_path(run)}/events")
 
     def findings(self, run: str) -> Iterator[Json]:
         """What the portal found out itself."""
-        return self._items(f"{_run(run)}/findings")
+        return self._items(f"{run_path(run)}/findings")
 
     def evaluations(self, run: str) -> Iterator[Json]:
         """Evaluation results by step."""
-        return self._items(f"{_run(run)}/evaluations")
+        return self._items(f"{run_path(run)}/evaluations")
 
     def lineage(self, run: str) -> Json:
         """Parents and children of a run."""
-        return self._get(f"{_run(run)}/lineage")
+        return self._get(f"{run_path(run)}/lineage")
 
     @contextmanager
     def open_batch(self, run: str, step: int | str, format: str) -> Iterator[httpx.Response]:
@@ -175,7 +176,7 @@ class Portal:
 
     def batch_url(self, run: str, step: int | str, format: str) -> str:
         """Where the whole batch of a step is served as a file."""
-        return f"{self.url}/api/v1{_run(run)}/steps/{_part(step)}/tokens?format={_part(format)}"
+        return f"{self.url}/api/v1{run_path(run)}/steps/{path_part(step)}/tokens?format={path_part(format)}"
 
     @contextmanager
     def open_url(
@@ -185,13 +186,13 @@ class Portal:
 
         Redirects to other hosts are followed without this portal's token.
         """
-        address = _joined(f"{self.url}/", url)
+        address = joined(f"{self.url}/", url)
         asked = {"Accept-Encoding": "identity", **(headers or {})}
         try:
             for _hop in range(HOPS):
                 with self._client(address).stream(method, address, headers=asked) as answer:
                     if answer.has_redirect_location:
-                        address = _joined(address, answer.headers["location"])
+                        address = joined(address, answer.headers["location"])
                         continue
                     if answer.status_code >= 300:
                         answer.read()
@@ -200,7 +201,7 @@ class Portal:
                     return
         except UNREACHABLE as error:
             raise Unavailable(
-                f"{_shown(address)} does not answer: {_told(error)}.", "Check the network; try again."
+                f"{shown(address)} does not answer: {told(error)}.", "Check the network; try again."
             ) from None
         raise Unavailable(f"{url} redirects more than {HOPS} times.", "Report it to the portal's operator.")
 
@@ -230,7 +231,7 @@ class Portal:
             )
         except BROKEN as error:
             raise Unavailable(
-                f"{_shown(address)} does not answer: {_told(error)}.", "Check the network; try again."
+                f"{shown(address)} does not answer: {told(error)}.", "Check the network; try again."
             ) from None
 
     def receives(self, address: str) -> bool:
@@ -239,7 +240,7 @@ class Portal:
 
     def points_elsewhere(self, url: str, address: str) -> bool:
         """Whether ``url`` is this portal's own and led to ``address`` on another host."""
-        return self._is_here(_joined(f"{self.url}/", url)) and not self._is_here(address)
+        return self._is_here(joined(f"{self.url}/", url)) and not self._is_here(address)
 
     def _client(self, address: str) -> httpx.Client:
         """Other hosts (the Hub, a bucket) never see this portal's token."""
@@ -261,7 +262,7 @@ class Portal:
     def _refused(self, address: str, status: int) -> PortalError:
         remedy = {401: "It is not public.", 403: "It is not public.", 404: "It is not there any more."}
         return Unavailable(
-            f"{_shown(address)} answered {status}.", remedy.get(status, "Try again later."), answered=status
+            f"{shown(address)} answered {status}.", remedy.get(status, "Try again later."), answered=status
         )
 
     def _items(self, path: str) -> Iterator[Json]:
@@ -295,7 +296,7 @@ class Portal:
         try:
             answer = self._http.request(method, address, content=content, headers=headers, timeout=patience)
         except UNREACHABLE as error:
-            raise Unavailable(f"{self.url} does not answer: {_told(error)}.", "Is the portal running there?") from None
+            raise Unavailable(f"{self.url} does not answer: {told(error)}.", "Is the portal running there?") from None
         if answer.has_redirect_location:
             raise Unavailable(
                 f"{self.url} leads to {answer.headers['location'][:200]}.", "Give the address it leads to.", moved=True
@@ -318,7 +319,7 @@ class Portal:
             except UNREACHABLE as error:
                 if last:
                     raise Unavailable(
-                        f"{self.url} does not answer: {_told(error)}.", "Is the portal running there?"
+                        f"{self.url} does not answer: {told(error)}.", "Is the portal running there?"
                     ) from None
             else:
                 if answer.status_code < 400:
@@ -327,68 +328,3 @@ class Portal:
                     raise read_refusal(answer)
             time.sleep(FIRST_WAIT * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
-
-
-def _joined(address: str, url: str) -> str:
-    try:
-        return urljoin(address, url)
-    except ValueError as error:
-        raise Unavailable(f"{url!r} is no address: {error}.", "Report it to the portal's operator.") from None
-
-
-def _shown(address: str) -> str:
-    """An address as messages and reports may hold it: what is signed in a query opens the file for whoever reads it."""
-    return address.partition("?")[0]
-
-
-def _told(error: Exception) -> str:
-    return str(error).rstrip(".") or type(error).__name__
-
-
-def read_refusal(answer: httpx.Response) -> PortalError:
-    """The portal's own error again, from its problem+json; any other answer is Unavailable."""
-    try:
-        problem = answer.json()
-    except ValueError:
-        problem = None
-    if not isinstance(problem, dict) or "detail" not in problem:
-        return Unavailable(
-            f"{answer.url} answered {answer.status_code}.",
-            "Is this the address of a portal?",
-            answered=answer.status_code,
-        )
-    known = ("type", "title", "status", "detail", "code", "remedy", "instance")
-    kind = _KINDS.get(str(problem.get("code")), PortalError)
-    extra = {k: v for k, v in problem.items() if k not in known}
-    # Some kinds make their words of what they are given; here the words are there already.
-    error = kind.__new__(kind)
-    PortalError.__init__(error, str(problem["detail"]), str(problem.get("remedy", "")), **extra)
-    if kind is PortalError:
-        error.status = answer.status_code
-    if isinstance(error, errors.ManifestRefused):
-        told = extra.get("faults") or []
-        error.faults = [errors.Fault(*(str(f.get(k, "")) for k in ("where", "what", "remedy"))) for f in told]
-    return error
-
-
-def _kinds(parent: type[PortalError]) -> Iterator[tuple[str, type[PortalError]]]:
-    yield parent.code, parent
-    for child in parent.__subclasses__():
-        yield from _kinds(child)
-
-
-_KINDS = dict(_kinds(PortalError))
-
-
-def _run(run: str) -> str:
-    org, slash, name = run.partition("/")
-    if not (org and slash and name) or "/" in name:
-        raise UsageError(f"{run!r} is no run.", "A run is named org/name, e.g. llm360/amber.")
-    return f"/runs/{_part(org)}/{_part(name)}"
-
-
-def _part(value: int | str) -> str:
-    text = str(value)
-    if text in ("", ".", "..") or "/" in text:  # would change the address's path, and so the question
-        raise UsageError(f"{text!r} names nothing.", "Give a run as org/name, and a step as a number.")
-    return quote(text.encode("utf-8", "surrogatepass"), safe="")

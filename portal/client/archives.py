@@ -36,6 +36,8 @@ def unpacked(archive: Path) -> Iterator[Path]:
                 _unzip(archive, folder, limit)
             else:
                 _untar(archive, folder, limit)
+        # Damaged archives end in any of these: OSError from a codec in the middle of a stream, NotImplementedError for
+        # a way of packing that nobody here can undo. Whichever it is, the archive cannot be used, and says so.
         except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, NotImplementedError) as error:
             raise DataFault(f"{archive} cannot be unpacked: {error}.", "Fetch it again.") from None
         yield folder

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from portal.catalog.release import load_facts
 from portal.database import Engine, open_session
 from portal.errors import IntegrityError, PortalError
 from portal.exchange.copying import Source, open_source
-from portal.exchange.mirror import ALL, MirrorProgress
+from portal.exchange.mirror import ALL, FilesReport, MirrorProgress
 from portal.settings import Settings
 from portal.storage import open_store
 from portal.storage.hashing import BLOCK_DIGEST_BYTES, BLOCK_SIZE, FileDigest
@@ -39,22 +39,11 @@ COMPRESSED = (".gz", ".zst")
 
 
 @dataclass
-class CountReport:
-    """What became of the files chosen."""
+class CountReport(FilesReport):
+    """What became of files whose lines were to be counted."""
 
-    run: str
     counted: int = 0
     lines: int = 0
-    bytes: int = 0
-    """Read by this call."""
-    resumed_bytes: int = 0
-    """Read by a call that was interrupted."""
-    here: int = 0
-    """Files whose lines are known, or that are on this machine."""
-    refused: list[str] = field(default_factory=list)
-    """Files whose bytes are not what was published."""
-    failed: list[str] = field(default_factory=list)
-    """Files that could not be counted, and why."""
 
 
 def count_lines(

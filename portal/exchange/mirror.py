@@ -53,22 +53,29 @@ class Selection:
 
 
 @dataclass
-class MirrorReport:
-    """What became of the files chosen."""
+class FilesReport:
+    """What became of the files chosen, whatever was done with them."""
 
     run: str
-    copied: int = 0
     bytes: int = 0
+    """Read by this call."""
     resumed_bytes: int = 0
-    """Bytes that an interrupted copy had fetched before."""
+    """Read before, by a call that was interrupted."""
     here: int = 0
-    """Files that are on this machine or in the store already."""
-    identified: int = 0
-    """Copied files whose sha256 nobody had published."""
+    """Files that needed nothing: they, or what was wanted of them, are here already."""
     refused: list[str] = field(default_factory=list)
     """Files whose bytes are not what was published; each is a finding."""
     failed: list[str] = field(default_factory=list)
     """Files that could not be read, and why."""
+
+
+@dataclass
+class MirrorReport(FilesReport):
+    """What became of files that were to be copied."""
+
+    copied: int = 0
+    identified: int = 0
+    """Copied files whose sha256 nobody had published."""
 
 
 def mirror_run(

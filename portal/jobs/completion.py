@@ -15,9 +15,10 @@ from typing import Any
 
 from sqlmodel import Session
 
+from portal.catalog.answers.jobs import JobDetail, JobPoint
 from portal.catalog.jobs.attempts import AttemptKey, Completion, accept, check_lease, end, find_completed
 from portal.catalog.jobs.finishing import Result, note_trouble, succeed, succeed_within
-from portal.catalog.jobs.listing import JobDetail, JobPoint, get_job, get_state, list_points
+from portal.catalog.jobs.listing import get_job, get_state, list_points
 from portal.catalog.jobs.rules import FAILED, PUBLISHING, SUCCEEDED, JobRules
 from portal.catalog.release import load_facts
 from portal.catalog.rows import storable

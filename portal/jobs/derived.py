@@ -20,10 +20,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from sqlmodel import Session
 
+from portal.catalog.answers.jobs import AttemptView, JobDetail, JobPoint
 from portal.catalog.batches import chunk_files
 from portal.catalog.facts import ReleaseFacts
 from portal.catalog.files import FileRow
-from portal.catalog.jobs.listing import AttemptView, JobDetail, JobPoint
 from portal.errors import BadRequest
 from portal.exchange.places import REMOTE
 from portal.manifest.canonical import canonical_digest

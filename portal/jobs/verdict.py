@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 from sqlmodel import Session
 
+from portal.catalog.answers.jobs import JobPoint
 from portal.catalog.facts import ReleaseFacts
-from portal.catalog.jobs.listing import JobPoint
 from portal.catalog.jobs.told import SPECIAL
 from portal.catalog.metrics import metrics_root
 from portal.catalog.reach import readable_file

@@ -12,8 +12,9 @@ from fastapi import APIRouter
 from sqlmodel import Session
 from starlette.responses import Response
 
+from portal.catalog.answers.jobs import JobPoint, JobRow
 from portal.catalog.facts import ReleaseFacts
-from portal.catalog.jobs.listing import JobPoint, JobRow, find_job, list_points
+from portal.catalog.jobs.listing import find_job, list_points
 from portal.catalog.jobs.told import SPECIAL
 from portal.catalog.metrics import MetricQuery, metrics_of, metrics_root
 from portal.catalog.release import load_facts

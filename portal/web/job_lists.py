@@ -11,7 +11,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from portal.catalog.answers import Page
-from portal.catalog.jobs.listing import JobRow, count_jobs, list_jobs
+from portal.catalog.answers.jobs import JobRow
+from portal.catalog.jobs.listing import count_jobs, list_jobs
 from portal.catalog.jobs.rules import ENDED, LIVE, STATES
 from portal.catalog.jobs.started import list_replayed
 from portal.catalog.runs import get_run

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from portal.catalog.jobs.listing import JobDetail, find_job, get_job, list_happened
+from portal.catalog.answers.jobs import JobDetail
+from portal.catalog.jobs.listing import find_job, get_job, list_happened
 from portal.catalog.jobs.logs import LogPart, list_logged, read_tail, read_window, search_log
 from portal.catalog.jobs.rules import ENDED, QUEUED
 from portal.catalog.jobs.wishes import cancel, retry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from portal.catalog.jobs.listing import JobDetail, JobRow
+from portal.catalog.answers.jobs import JobDetail, JobRow
 from portal.catalog.jobs.rules import (
     CANCELLED,
     ENDED,

@@ -10,11 +10,9 @@ from starlette.responses import Response, StreamingResponse
 
 from portal.catalog.accounts import Caller
 from portal.catalog.answers import Page
+from portal.catalog.answers.jobs import JobDetail, JobPoint, JobRow
 from portal.catalog.files import FilePlace, FileRow
 from portal.catalog.jobs.listing import (
-    JobDetail,
-    JobPoint,
-    JobRow,
     find_output_file,
     get_job,
     get_spec,

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 
 from portal.client.answers import read_answer
-from portal.client.api import UNREACHABLE, Portal, read_refusal
+from portal.client.api import UNREACHABLE, Portal
+from portal.client.refusals import read_refusal
 from portal.client.upload import upload_blob
 from portal.errors import (
     Conflict,

@@ -114,7 +114,7 @@ def test_serving_in_this_process(
         assert portal("serve", "--port", 0).out.startswith("Serving on http://127.0.0.1:")
         assert portal("serve", "--port", 0, "--workers", 2).code == 0
         assert portal("serve", "--port", 0, "--host", "::1").out.startswith("Serving on http://[::1]:")
-        said = portal("demo", "--only", "pythia-70m", "--data", tmp_path / "demo", "--port", 0)
+        said = portal("demo", "--only", "pythia-70m", "--data", tmp_path / "demo", "--port", 0, "--no-worker")
         assert said.code == 0
         assert "/runs/" in said.out
         assert "1 run is ready." in said.err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,115 +11,13 @@ from sqlalchemy import Row, func, select
 from sqlmodel import Session, col
 
 from portal.catalog.answers import Page
+from portal.catalog.answers.jobs import AttemptView, Happened, JobDetail, JobPoint, JobRow, OutputView
 from portal.catalog.jobs.labels import read_labels
 from portal.catalog.jobs.rules import LIVE, RUNNING, STATES
 from portal.catalog.jobs.writing import no_job
 from portal.catalog.paging import check_limit, check_text
 from portal.errors import BadRequest
 from portal.models import Job, JobAttempt, JobEvent, JobLog, JobMetric, JobOutput, Worker
-
-
-@dataclass(frozen=True)
-class JobRow:
-    """A job as lists show it."""
-
-    id: int
-    kind: str
-    run: str
-    version: int
-    step: int
-    first_step: int
-    last_step: int
-    state: str
-    message: str
-    submitted_by: str
-    priority: int
-    gpus: int
-    labels: dict[str, str]
-    created_at: datetime
-    ended_at: datetime | None
-    not_before: datetime | None
-    """A queued job is not handed out earlier."""
-    attempts: int
-    worker: str | None
-    progress_step: int | None
-    """The last step that was trained; None before the first."""
-    resume_step: int | None
-    """Of the last partial checkpoint."""
-    cancelling: bool
-    derived_run: str | None
-    derived_version: int | None
-    verdict: str | None
-
-
-@dataclass(frozen=True)
-class AttemptView:
-    """One try."""
-
-    number: int
-    worker: str
-    executor: str
-    host: str
-    ext_ref: str | None
-    started_at: datetime
-    ended_at: datetime | None
-    started_from: int
-    reached_step: int | None
-    outcome: str | None
-    exit_code: int | None
-    message: str
-    environment: dict[str, Any]
-    log_bytes: int
-    log_kept: int
-    log_sha256: str | None
-
-
-@dataclass(frozen=True)
-class OutputView:
-    """A checkpoint that was handed in."""
-
-    attempt: int
-    step: int
-    kind: str
-    files: list[dict[str, Any]]
-    at: datetime
-
-
-@dataclass(frozen=True)
-class JobDetail(JobRow):
-    """A job with its spec, attempts, outputs and evidence."""
-
-    spec: dict[str, Any]
-    spec_digest: str
-    attempt_list: list[AttemptView]
-    outputs: list[OutputView]
-    fidelity: dict[str, Any]
-    eta_seconds: float | None
-    """Of the attempt that trains, at its pace so far; None where there is none yet."""
-    told: int
-    """How far `GET /jobs/{id}/events` has come."""
-
-
-@dataclass(frozen=True)
-class JobPoint:
-    """One number of one step, of the attempt that trained it last."""
-
-    step: int
-    name: str
-    value: float | None
-    special: str | None
-    attempt: int
-
-
-@dataclass(frozen=True)
-class Happened:
-    """One event of a job."""
-
-    at: datetime
-    attempt: int | None
-    kind: str
-    data: dict[str, Any]
-
 
 _COLUMNS = [
     col(column)
