@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -112,13 +112,13 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.jobs = JobDesk(engine, rules)
     app.state.answers = AnswerShelf(settings.answer_cache_bytes)
     # Before the nouns: a checkpoint's own address takes everything that comes after it.
-    app.include_router(attestations.router)
-    app.include_router(attestations.pages)
-    app.include_router(fetching.router)
-    app.include_router(datasets.router)
+    _take(app, attestations.router)
+    _take(app, attestations.pages)
+    _take(app, fetching.router)
+    _take(app, datasets.router)
     for noun in NOUNS:
-        app.include_router(noun.api)
-        app.include_router(noun.pages)
+        _take(app, noun.api)
+        _take(app, noun.pages)
     loose = (
         access.router,
         uploads.router,
@@ -146,7 +146,7 @@ def create_app(settings: Settings) -> FastAPI:
         hub.router,
         hub.pages,
     ):
-        app.include_router(router)
+        _take(app, router)
     problems.install(app)
     # The last one added is met first: kept answers need no framework, and carry their headers themselves.
     app.add_middleware(DirectAnswers, ways=DIRECT)
@@ -155,6 +155,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(KeepAnswers, engine=engine, shelf=app.state.answers)
     app.add_middleware(ShareReading)
     return app
+
+
+def _take(app: FastAPI, router: APIRouter) -> None:
+    """Answer what ``router`` does: its routes are complete as they are, where including them makes each anew."""
+    app.router.routes.extend(router.routes)
 
 
 def _signing_key(settings: Settings, engine: Engine) -> SigningKey | None:

@@ -108,6 +108,7 @@ def test_serving_in_this_process(
             served.append("served")
 
     monkeypatch.setattr("uvicorn.Server", Server)
+    monkeypatch.setattr("portal.cli.serve._LastWords", Server)
     monkeypatch.setattr("portal.cli.serve.Multiprocess", Server)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
