@@ -71,7 +71,7 @@ COMMANDS = {
     "serve": Command(
         "serve", "Serve pages and API. An embedded database is migrated; a shared one must be up to date."
     ),
-    "demo": Command("serve", "Build the demo runs once and serve them."),
+    "demo": Command("serve", "Build the demo runs once and serve them, or publish them --to a portal."),
     "migrate": Command("serve", "Bring the database's schema up to date."),
 }
 

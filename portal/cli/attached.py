@@ -32,7 +32,7 @@ def attached_worker(settings: Settings, engine: Engine, address: str, python: st
     """A worker process beside the portal at ``address``; it goes on next time with what it was at when the portal stops."""
     folder = settings.data.absolute() / "worker"
     folder.mkdir(parents=True, exist_ok=True)
-    secret = _token(engine, folder / "token")
+    secret = kept_token(engine, "worker", folder / "token")
     command = [sys.executable, "-m", "portal", "worker", "--url", address, "--name", "demo", "--work", str(folder)]
     with (folder / "worker.log").open("ab") as log:
         worker = subprocess.Popen(
@@ -51,15 +51,16 @@ def attached_worker(settings: Settings, engine: Engine, address: str, python: st
         _end(worker)
 
 
-def _token(engine: Engine, file: Path) -> str:
-    """The token of the worker that was attached before, as long as it is good: to the portal it is the same worker then."""
+def kept_token(engine: Engine, role: str, file: Path) -> str:
+    """The token that ``file`` keeps, as long as it is good (with it a worker is the same worker to the portal), or a new
+    one, which only the owner of ``file`` may read."""
     if file.exists():
         secret = file.read_text("ascii")
         with open_session(engine) as session:
             if find_caller(session, secret) is not None:
                 return secret
         file.unlink()
-    secret, _ = create_token(engine, "worker")
+    secret, _ = create_token(engine, role)
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
         opened.write(secret)
     return secret

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portal.cli.progress import progress_bars
-from portal.cli.terminal import number, print_fields, print_json, print_table, say, size
+from portal.cli.terminal import complain, number, print_fields, print_json, print_table, say, size
 from portal.client import Portal
 from portal.client.publish import LocalRelease, SentReport, check_address, publish_to
 from portal.client.upload import LocalFile
-from portal.errors import UsageError
+from portal.demo import choose_releases, place_of
+from portal.errors import RunNotFound, UsageError
 from portal.exchange.prepare import PreparedRelease, prepare
 from portal.settings import Settings
 
@@ -38,12 +39,7 @@ class Sending:
 
 def send_release(source: Path, settings: Settings, key: SigningKey | None, how: Sending, as_json: bool) -> None:
     """Prepare, send, register, and print what became of it."""
-    if not how.token:
-        raise UsageError(
-            "Publishing to a portal needs a token.",
-            "Set PORTAL_TOKEN (or --token); its operator makes one with `portal token create --role publisher`.",
-        )
-    check_address(how.url, how.insecure)
+    _check(how)
     with progress_bars() as progress, Portal(how.url, how.token) as api:
         prepared = prepare(source, settings, key, progress)
         report = publish_to(api, _release(prepared), how.dry_run, how.workers, progress)
@@ -51,6 +47,36 @@ def send_release(source: Path, settings: Settings, key: SigningKey | None, how: 
         print_json({**asdict(report), "elsewhere": prepared.elsewhere})
         return
     _print(report, prepared)
+
+
+def send_demo(settings: Settings, how: Sending, only: str | None = None) -> None:
+    """Publish the demo's runs at a portal elsewhere, but those that it has already, whoever published them."""
+    _check(how)
+    for release in choose_releases(only):
+        if _has(how, release.run):
+            complain(f"{release.run} is there already.")
+            continue
+        with progress_bars() as progress:
+            place = place_of(release, settings, progress)
+        send_release(place, settings, None, how, as_json=False)
+
+
+def _check(how: Sending) -> None:
+    if not how.token:
+        raise UsageError(
+            "Publishing to a portal needs a token.",
+            "Set PORTAL_TOKEN (or --token); its operator makes one with `portal token create --role publisher`.",
+        )
+    check_address(how.url, how.insecure)
+
+
+def _has(how: Sending, run: str) -> bool:
+    with Portal(how.url, how.token) as api:
+        try:
+            api.run(run)
+        except RunNotFound:
+            return False
+    return True
 
 
 def _release(prepared: PreparedRelease) -> LocalRelease:

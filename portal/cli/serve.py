@@ -20,6 +20,7 @@ from uvicorn.supervisors import Multiprocess
 from portal.cli.attached import attached_worker, training_python
 from portal.cli.catalogs import reached
 from portal.cli.progress import progress_bars
+from portal.cli.sending import Sending, send_demo
 from portal.cli.terminal import complain, say
 from portal.database import create_database_engine, migrate
 from portal.demo import build_demo
@@ -78,10 +79,19 @@ def demo(
         bool, typer.Option("--no-worker", help="Attach no worker: jobs wait until one is attached by hand.")
     ] = False,
     only: Annotated[str | None, typer.Option(help="Build this run alone, e.g. demo/tiny.")] = None,
+    to: Annotated[
+        str, typer.Option("--to", metavar="URL", help="Serve nothing: publish them at this portal (with PORTAL_TOKEN).")
+    ] = "",
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Send the token over http:// to another machine all the same.")
+    ] = False,
 ) -> None:
-    """Build the demo runs once and serve them."""
+    """Build the demo runs once and serve them, or publish them --to a portal."""
     # Anybody who reaches the demo may submit jobs: it listens on this machine alone.
     settings = Settings(anonymous_jobs=True) if data is None else Settings(anonymous_jobs=True, data=data.absolute())
+    if to:
+        send_demo(settings, Sending(to, settings.token.get_secret_value(), insecure, workers=4, dry_run=False), only)
+        return
     with _listen("127.0.0.1", port) as listening, reached(settings):
         engine = create_database_engine(settings)
         migrate(engine)

@@ -54,6 +54,12 @@ def worker(  # noqa: PLR0913 - the command line is read from the signature
     cache: Annotated[str, typer.Option(help="Room for fetched files that no job uses, e.g. 500GB.")] = "100GB",
     option: Annotated[list[str] | None, typer.Option(help="k=v of the executor, e.g. partition=gpu.")] = None,
     once: Annotated[bool, typer.Option("--once", help="Run one job and end.")] = False,
+    save_on_stop: Annotated[
+        bool,
+        typer.Option(
+            "--save-on-stop", help="Told to stop, save the running jobs at once: for containers and services."
+        ),
+    ] = False,
 ) -> int:
     """Attach compute to a portal: run its jobs on this machine, on Slurm or on Ray.
 
@@ -78,15 +84,17 @@ def worker(  # noqa: PLR0913 - the command line is read from the signature
         cache_bytes=_size(cache),
     )
     engine = open_executor(executor, attachment.work / "attempts", gpus, _pairs("option", option))
-    return _work(Agent(attachment, engine), attachment)
+    return _work(Agent(attachment, engine), attachment, save_on_stop)
 
 
-def _work(agent: Agent, attachment: Attachment) -> int:
+def _work(agent: Agent, attachment: Attachment, save_on_stop: bool) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signal wants it
         agent.drain()
+        if save_on_stop:
+            agent.drain()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

@@ -47,9 +47,9 @@ def build_demo(
     ``only`` picks one by name (``tiny``) or run (``demo/tiny``); UsageError names them all when there is no such.
     What is published already is left as it is, and so is a run of the same name that came from elsewhere.
     """
-    chosen = _choose(only)
+    chosen = choose_releases(only)
     for release in chosen:
-        place = release.place or _amber_scale(settings, progress)
+        place = place_of(release, settings, progress)
         if _is_free(engine, release.run, place):
             if progress:
                 progress.begin(f"Preparing {release.run}", 0)
@@ -57,7 +57,8 @@ def build_demo(
     return [release.run for release in chosen]
 
 
-def _choose(only: str | None) -> list[DemoRelease]:
+def choose_releases(only: str | None = None) -> list[DemoRelease]:
+    """All of them, or the one of this name (``tiny``) or run (``demo/tiny``); UsageError names them all otherwise."""
     releases = demo_releases()
     if only is None:
         return releases
@@ -66,6 +67,11 @@ def _choose(only: str | None) -> list[DemoRelease]:
         names = ", ".join(release.name for release in releases)
         raise UsageError(f"The demo has no release {only!r}.", f"Choose one of {names}.")
     return chosen
+
+
+def place_of(release: DemoRelease, settings: Settings, progress: PublishProgress | None = None) -> Path:
+    """Its folder or manifest; what is generated is generated under PORTAL_DATA where it is not there yet."""
+    return release.place or _amber_scale(settings, progress)
 
 
 def _is_free(engine: Engine, run: str, place: Path) -> bool:

@@ -95,10 +95,10 @@ class Bench:
         """Run an agent in a thread."""
         return RunningAgent(self.agent(**changes))
 
-    def spawn(self) -> subprocess.Popen[bytes]:
+    def spawn(self, *more: str) -> subprocess.Popen[bytes]:
         """`portal worker` in a process of its own."""
         command = [sys.executable, "-m", "portal", "worker", "--url", self.portal.url, "--token", "good", "--name", "w",
-                   "--work", self.work, "--python", self.python, "--staging", self.staging, "--gpus", "0"]  # fmt: skip
+                   "--work", self.work, "--python", self.python, "--staging", self.staging, "--gpus", "0", *more]  # fmt: skip
         with (self.folder / "agent.log").open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log)
         self.processes.append(process)

@@ -117,13 +117,15 @@ def test_a_draining_worker_finishes_what_it_has_and_takes_nothing_more(bench: Be
     assert bench.portal.attempts[2].phases == []
 
 
-def test_a_worker_told_twice_to_stop_saves_and_hands_its_job_on(bench: Bench) -> None:
+@pytest.mark.parametrize("once", [False, True], ids=["twice", "once with --save-on-stop"])
+def test_a_worker_told_to_save_hands_its_job_on(bench: Bench, once: bool) -> None:
     bench.portal.offer()
     bench.behave(hold_at=6)
-    process = bench.spawn()
+    process = bench.spawn(*["--save-on-stop"] * once)
     bench.wait_for_step(5)
     process.send_signal(signal.SIGTERM)
-    process.send_signal(signal.SIGINT)
+    if not once:
+        process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0
     said = bench.portal.attempts[1]
     assert said.ended["outcome"] == "preempted"
