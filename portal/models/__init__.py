@@ -12,10 +12,10 @@ from portal.models.data import Chunk, ChunkSpan, DataOrder
 from portal.models.duties import Duty
 from portal.models.files import BlockDigests, File, FileLocation
 from portal.models.jobs import Job, JobAttempt, JobEvent, JobLog, JobMetric, JobOutput, JobOwner, Worker
-from portal.models.record import Config, Evaluation, Event, Finding, MetricSeries
+from portal.models.record import Config, Evaluation, Event, Finding, FindingReview, MetricSeries
 from portal.models.replies import KeptReply
 from portal.models.runs import Release, Run, Stage
-from portal.models.sessions import BrowserSession
+from portal.models.sessions import BrowserSession, SpentNonce
 from portal.models.signatures import PortalKey, ReleaseSignature
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "File",
     "FileLocation",
     "Finding",
+    "FindingReview",
     "Job",
     "JobAttempt",
     "JobEvent",
@@ -47,6 +48,7 @@ __all__ = [
     "Release",
     "ReleaseSignature",
     "Run",
+    "SpentNonce",
     "Stage",
     "Worker",
 ]

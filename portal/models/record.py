@@ -94,6 +94,27 @@ class Finding(SQLModel, table=True):
     """When it was last not found any more; a finding that came back since keeps it."""
 
 
+class FindingReview(SQLModel, table=True):
+    """What a person said of a finding: rows are added, never changed."""
+
+    __tablename__ = "finding_review"
+    __table_args__ = (Index("ix_finding_review_run_id_key", "run_id", "key"),)
+
+    id: int | None = primary_key()
+    run_id: int = belongs_to("run")
+    """Of the run, not of one release: what was said holds for the same finding of the next version."""
+    key: str = text_column()
+    """As of `Finding.key`."""
+    state: str = text_column()
+    """``explained``, or ``open`` again."""
+    note: str = text_column()
+    message: str = text_column()
+    """What the finding said then."""
+    by: str = text_column()
+    """Name of the token or person."""
+    at: datetime = moment()
+
+
 class Evaluation(SQLModel, table=True):
     """One metric of one task at one checkpoint step."""
 
