@@ -10,13 +10,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from portal.catalog.answers.signatures import PortalKeys, PortalKeyView, SignatureView
+from portal.catalog.audit.writing import OPERATOR, PORTAL, put_on_record
 from portal.catalog.files import FileRow, load_files
 from portal.catalog.paging import check_text
 from portal.catalog.release import load_facts
 from portal.catalog.revisions import bump_revision
 from portal.database import Engine, open_session
 from portal.errors import NotFound
-from portal.models import PortalKey, Release, ReleaseSignature
+from portal.models import PortalKey, Release, ReleaseSignature, Run
 
 PORTAL_PROVES = (
     "A signature of this portal proves that the listed bytes are those this portal catalogued, and that they were not "
@@ -48,7 +49,11 @@ def record_portal_key(engine: Engine, key_id: str, public_key: str) -> None:
         if session.get(PortalKey, key_id) is None:
             values = {"key_id": key_id, "public_key": public_key, "first_used_at": datetime.now(UTC)}
             insert = _INSERTS[engine.dialect.name](PortalKey).values(values)
-            session.execute(insert.on_conflict_do_nothing(index_elements=["key_id"]))
+            added = session.execute(
+                insert.on_conflict_do_nothing(index_elements=["key_id"]).returning(col(PortalKey.key_id))
+            )
+            if added.scalar() is not None:
+                put_on_record(session, "key.added", PORTAL, f"key:{key_id}")
             session.commit()
 
 
@@ -74,13 +79,18 @@ def find_signable(session: Session, run: str) -> SignableRelease:
     return SignableRelease(head.id, head.version, manifest, head.root, load_files(session, head.id))
 
 
-def record_signature(session: Session, release: SignableRelease, signature: dict[str, Any]) -> bool:
+def record_signature(session: Session, release: SignableRelease, signature: dict[str, Any], by: str = OPERATOR) -> bool:
     """Keep a publisher's signature; False where this key signed the release before, and that one stays."""
     values = {"release_id": release.release_id, "signed_at": datetime.now(UTC), **signature}
     insert = _INSERTS[session.get_bind().dialect.name](ReleaseSignature).values(values)
     kept = insert.on_conflict_do_nothing(index_elements=["release_id", "key_id"]).returning(col(ReleaseSignature.id))
     new = session.execute(kept).first() is not None
     bump_revision(session, release.release_id)
+    if new:
+        owner = select(Run.org, Run.name).join(Release, col(Release.run_id) == col(Run.id))
+        run = "/".join(session.exec(owner.where(Release.id == release.release_id)).one())
+        told = {"key": signature["key_id"], "files": signature["files"]}
+        put_on_record(session, "release.signed", by, f"release:{run}@{release.version}", run, told)
     return new
 
 

@@ -109,7 +109,7 @@ def publish_received(
 
         def accompany(session: Session, release_id: int, report: PublishReport) -> None:
             if signature:
-                keep_signature(session, release_id, report.version, signature)
+                keep_signature(session, release_id, report.version, signature, by)
             if terms.accompany:
                 terms.accompany(session, release_id, report)
 

@@ -109,9 +109,9 @@ def check_signature(
     return _values(signature, key, len(signed), unsigned)
 
 
-def keep_signature(session: Session, release_id: int, version: int, values: dict[str, Any]) -> None:
-    """Record a checked signature with its release, in the caller's transaction."""
-    record_signature(session, SignableRelease(release_id, version, "", "", []), values)
+def keep_signature(session: Session, release_id: int, version: int, values: dict[str, Any], by: str) -> None:
+    """Record a checked signature with its release, in the caller's transaction; ``by`` is who sent it."""
+    record_signature(session, SignableRelease(release_id, version, "", "", []), values, by)
 
 
 def _values(signature: Signature, key: PublicKey, files: int, unsigned: Sequence[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ live in columnar files, and single values carry a ``special`` name beside a null
 """
 
 from portal.models.accounts import ApiToken
+from portal.models.audit import AuditEntry, AuditHead
 from portal.models.checkpoints import Checkpoint, CheckpointLabel
 from portal.models.data import Chunk, ChunkSpan, DataOrder
 from portal.models.duties import Duty
@@ -17,9 +18,12 @@ from portal.models.replies import KeptReply
 from portal.models.runs import Release, Run, Stage
 from portal.models.sessions import BrowserSession, SpentNonce
 from portal.models.signatures import PortalKey, ReleaseSignature
+from portal.models.withdrawals import Withdrawal
 
 __all__ = [
     "ApiToken",
+    "AuditEntry",
+    "AuditHead",
     "BlockDigests",
     "BrowserSession",
     "Checkpoint",
@@ -50,5 +54,6 @@ __all__ = [
     "Run",
     "SpentNonce",
     "Stage",
+    "Withdrawal",
     "Worker",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Column, Index, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from portal.models.columns import belongs_to, big_integer, json_column, moment, primary_key, text_column
@@ -21,7 +21,7 @@ class Run(SQLModel, table=True):
     org: str = text_column()
     name: str = text_column()
     version: int = big_integer()
-    """Version of the release that is shown; 0 before the first publish."""
+    """Version of the release that is shown; 0 before the first publish, and when all were withdrawn."""
     revision: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
     """Grows when findings or file states change without a new version; kept answers are dropped then."""
     created_at: datetime = moment()
@@ -45,6 +45,10 @@ class Release(SQLModel, table=True):
     published_at: datetime = moment()
     published_by: str | None = text_column(nullable=True)
     """The name of the token it came with; None: published on the portal's own machine."""
+    reason: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=""))
+    """Why it followed another version; empty where nobody said."""
+    changes: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False, server_default="{}"))
+    """Files ``added``, ``changed`` and ``removed`` against the version before; empty for the first."""
     kind: str = text_column()
     title: str = text_column()
     description: str = text_column()
