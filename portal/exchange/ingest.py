@@ -25,6 +25,7 @@ from portal.metrics.ingest import (
     StepsOf,
     detect_events,
     find_repeats,
+    gap_notes,
     join_segments,
     read_evaluation_file,
     read_metric_file,
@@ -53,7 +54,7 @@ def ingest(manifest: Manifest, found: Discovery) -> Numbers:
     stages = stages_of(manifest)
     parts = [s for spec, files in found.metrics for f in files for s in _metrics(spec, f, stages, numbers)]
     numbers.series, notes = join_segments(parts)
-    _keep_notes(numbers, notes, "metrics")
+    _keep_notes(numbers, [*notes, *gap_notes(numbers.series)], "metrics")
     numbers.detected = _new_events(manifest, detect_events(numbers.series))
     for spec, files in found.evaluations:
         for file in files:

@@ -23,11 +23,14 @@ from portal.manifest import Manifest
 from portal.scan.dtypes import Dtypes, find_dtype_flips, read_dtypes
 from portal.scan.duplicates import find_duplicates
 from portal.scan.gaps import find_gaps
+from portal.scan.model import find_model_disagreements
 from portal.scan.order import find_order_faults
+from portal.scan.order_file import find_order_file_faults
 from portal.scan.readable import find_unreadable_chunks
 from portal.scan.series import find_series_outside_run
 from portal.scan.tokens import find_token_disagreements
 from portal.scan.verify import FixityReport, Plan, verify_release
+from portal.scan.weights import find_incomplete_checkpoints
 from portal.settings import Settings
 
 __all__ = ["FixityReport", "FoundFinding", "Looked", "ScanReport", "look_at_release", "scan_release", "scan_run"]
@@ -38,8 +41,8 @@ class Looked:
     """What the bytes of a release say."""
 
     dtypes: Dtypes
-    unreadable: list[FoundFinding]
-    """Chunks that do not hold what is declared."""
+    found: list[FoundFinding]
+    """Chunks, order files, tokenizer and config that are not what is declared."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ class ScanReport:
 def look_at_release(record: ReleaseRecord, settings: Settings) -> Looked:
     """Read what the scan of a release needs of its bytes, before it is recorded."""
     weights = [f for _, files in record.checkpoints for f in files]
-    chunks = [(entry.name, files) for entry, files in record.chunks]
-    return _look(record.manifest, weights, chunks, settings)
+    chunks = [(entry.name, entry.rows, files) for entry, files in record.chunks]
+    return _look(record.manifest, weights, chunks, record.files, settings)
 
 
 def scan_release(session: Session, release_id: int, looked: Looked) -> list[FoundFinding]:
@@ -75,8 +78,8 @@ def scan_run(
         scanned = load_scan_input(session, release_id)
     fixity = verify_release(engine, settings, release_id, Plan(hash_local=deep), progress)
     weights = [f for checkpoint in scanned.checkpoints for f in checkpoint.files]
-    chunks = [(chunk.chunk.name, chunk.files) for chunk in scanned.chunks]
-    findings = _find_all(scanned, _look(scanned.manifest, weights, chunks, settings))
+    chunks = [(chunk.chunk.name, chunk.chunk.rows, chunk.files) for chunk in scanned.chunks]
+    findings = _find_all(scanned, _look(scanned.manifest, weights, chunks, scanned.other_files, settings))
     with open_session(engine) as session:
         record_findings(session, release_id, findings, kept=CODES)
         session.commit()
@@ -86,10 +89,14 @@ def scan_run(
 def _look(
     manifest: Manifest,
     weights: Sequence[ReadFile],
-    chunks: Sequence[tuple[str, Sequence[ReadFile]]],
+    chunks: Sequence[tuple[str, int | None, Sequence[ReadFile]]],
+    others: Sequence[ReadFile],
     settings: Settings,
 ) -> Looked:
-    return Looked(read_dtypes(weights, settings), find_unreadable_chunks(manifest, chunks, settings))
+    """``chunks`` are name, rows and files of each; ``others`` belong to no checkpoint and no chunk."""
+    found = find_unreadable_chunks(manifest, [(name, files) for name, _, files in chunks], settings)
+    found += find_order_file_faults(manifest, {name: rows for name, rows, _ in chunks}, others, settings)
+    return Looked(read_dtypes(weights, settings), found + find_model_disagreements(manifest, others, settings))
 
 
 def _find_all(scanned: ScanInput, looked: Looked) -> list[FoundFinding]:
@@ -98,9 +105,10 @@ def _find_all(scanned: ScanInput, looked: Looked) -> list[FoundFinding]:
         *find_duplicates(scanned),
         *find_gaps(scanned),
         *find_dtype_flips(scanned, looked.dtypes),
+        *find_incomplete_checkpoints(scanned, looked.dtypes),
         *find_token_disagreements(scanned),
         *find_order_faults(scanned),
-        *looked.unreadable,
+        *looked.found,
         *find_series_outside_run(scanned),
     ]
 

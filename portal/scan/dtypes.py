@@ -14,7 +14,7 @@ from functools import partial
 
 from portal.catalog.answers import FoundFinding
 from portal.catalog.scanned import ReadFile, ScanInput, ScannedCheckpoint
-from portal.errors import PortalError
+from portal.errors import DataFault, PortalError, TooLarge
 from portal.settings import Settings
 from portal.storage import open_store
 from portal.storage.blobs import is_here
@@ -40,14 +40,16 @@ class _Precision:
     origin: str
 
 
-Dtypes = Mapping[str, Counter[str]]
-"""How many tensors of each dtype a file holds, by URI."""
+Dtypes = Mapping[str, "Counter[str] | str"]
+"""How many tensors of each dtype a file holds, by URI; or, as text, why its header cannot be read."""
 
 
-def read_dtypes(files: Iterable[ReadFile], settings: Settings) -> dict[str, Counter[str]]:
-    """What the headers of those weights say that are here; files that cannot be read are left out."""
+def read_dtypes(files: Iterable[ReadFile], settings: Settings) -> dict[str, Counter[str] | str]:
+    """What the headers of those weights say that are here; files that are missing are left out."""
     here = {
-        f.uri: f for f in files if f.role == "weights" and f.path.endswith(".safetensors") and is_here(f.uri, settings)
+        f.uri: f
+        for f in files
+        if f.role == "weights" and f.path.endswith(".safetensors") and f.state != "missing" and is_here(f.uri, settings)
     }
     with ThreadPoolExecutor(READ_AT_ONCE, thread_name_prefix="headers") as pool:
         return dict(zip(here, pool.map(partial(_header_dtypes, settings), here.values()), strict=True))
@@ -95,18 +97,22 @@ def _stored_dtype(checkpoint: ScannedCheckpoint, dtypes: Dtypes) -> str | None:
     """The dtype most weights have, by tensor count; None where no header was read."""
     counted: Counter[str] = Counter()
     for file in checkpoint.files:
-        counted.update(dtypes.get(file.uri, {}))
+        held = dtypes.get(file.uri)
+        if isinstance(held, Counter):
+            counted.update(held)
     return NAMES.get(counted.most_common(1)[0][0], counted.most_common(1)[0][0].lower()) if counted else None
 
 
-def _header_dtypes(settings: Settings, file: ReadFile) -> Counter[str]:
+def _header_dtypes(settings: Settings, file: ReadFile) -> Counter[str] | str:
     store = open_store(file.uri, settings)
     try:
         header = read_header(
             lambda offset, length: store.read_range(file.uri, offset, length), file.size or 0, file.path
         )
+    except (DataFault, TooLarge) as error:
+        return str(error)
     except PortalError:
-        return Counter()  # `fixity` and `readable` report files that cannot be read
+        return Counter()  # whether a file is still there is a question of `fixity`
     return Counter(t.dtype for t in header.tensors)
 
 

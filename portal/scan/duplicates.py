@@ -10,14 +10,15 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from portal.catalog.answers import FoundFinding
-from portal.catalog.scanned import ScanInput, ScannedCheckpoint
+from portal.catalog.scanned import ScanInput, ScannedCheckpoint, ScannedChunk
 
 STATE_ROLES = ("weights", "optimizer")
 
 
 def find_duplicates(scanned: ScanInput) -> list[FoundFinding]:
-    """Equal weights or optimizer state at different steps, and single shards shared between steps."""
-    return [finding for role in STATE_ROLES for finding in _duplicates_of(role, scanned.checkpoints)]
+    """Equal weights or optimizer state at different steps, single shards shared between steps, and equal chunks."""
+    found = [finding for role in STATE_ROLES for finding in _duplicates_of(role, scanned.checkpoints)]
+    return found + list(_same_chunks(scanned.chunks))
 
 
 def _duplicates_of(role: str, checkpoints: list[ScannedCheckpoint]) -> Iterator[FoundFinding]:
@@ -61,6 +62,25 @@ def _shared_shard(role: str, digest: str, group: list[ScannedCheckpoint]) -> Fou
         evidence={"steps": steps, "sha256": [digest]},
         subject=digest,
     )
+
+
+def _same_chunks(chunks: list[ScannedChunk]) -> Iterator[FoundFinding]:
+    by_bytes: dict[tuple[str | None, ...], list[str]] = defaultdict(list)
+    for chunk in chunks:
+        digests = tuple(f.sha256 for f in chunk.files)
+        if digests and None not in digests:
+            by_bytes[digests].append(chunk.chunk.name)
+    for digests, names in by_bytes.items():
+        if len(names) > 1:
+            shown = ", ".join(names[:6]) + (f" and {len(names) - 6:,} more" if len(names) > 6 else "")
+            yield FoundFinding(
+                "same-chunk",
+                "warning",
+                f"Chunks {shown} are byte for byte the same: who reads them all reads these rows again.",
+                None,
+                {"chunks": names[:100], "count": len(names)},
+                "".join(d or "" for d in digests)[:640],
+            )
 
 
 def _steps(group: list[ScannedCheckpoint]) -> list[int]:

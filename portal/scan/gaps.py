@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -15,11 +16,15 @@ ENOUGH_TO_INFER = 10
 USUAL_SHARE = 0.8
 """A distance is the usual one when this share of neighbours keep it."""
 
+_STEP_LABEL = re.compile(r"(?:global_?)?step[_-]?0*(\d{1,15})(?![\d.]|k|m)", re.IGNORECASE)
+"""Labels that begin with the step they claim."""
+
 
 def find_gaps(scanned: ScanInput) -> list[FoundFinding]:
-    """Steps missing against the declared cadence, declared losses, duplicate steps, unusual distances."""
+    """Steps missing against the declared cadence, declared losses, duplicate steps, unusual distances, labels that
+    name other steps."""
     present = sorted(c.step for c in scanned.checkpoints if c.step is not None and not c.checkpoint.missing)
-    findings = [*_declared_missing(scanned), *_repeated_steps(present)]
+    findings = [*_declared_missing(scanned), *_repeated_steps(present), *_other_steps(scanned)]
     if scanned.release.cadence:
         findings += _against_cadence(present, scanned.release.cadence, scanned.release.last_step)
     else:
@@ -52,6 +57,26 @@ def _repeated_steps(present: list[int]) -> Iterator[FoundFinding]:
                 step,
                 {"times": times},
             )
+
+
+def _other_steps(scanned: ScanInput) -> Iterator[FoundFinding]:
+    """One finding for all labels: where one is wrong, mostly all are (Pythia v0 was relabelled by a factor)."""
+    wrong: list[tuple[int, str]] = []
+    for checkpoint in scanned.checkpoints:
+        step, local = checkpoint.step, checkpoint.checkpoint.local_step
+        named = [(label, _STEP_LABEL.match(label)) for label in checkpoint.checkpoint.labels]
+        wrong += [
+            (step, label) for label, said in named if said and step is not None and int(said[1]) not in (step, local)
+        ]
+    if wrong:
+        step, label = wrong[0]
+        yield FoundFinding(
+            "label-names-other-step",
+            "info",
+            f"{len(wrong):,} labels name another step than the manifest, first {label[:60]} at step {step:,}.",
+            step,
+            {"labels": [{"step": s, "label": name} for s, name in wrong[:100]], "count": len(wrong)},
+        )
 
 
 def _against_cadence(present: list[int], cadence: int, last_step: int) -> Iterator[FoundFinding]:

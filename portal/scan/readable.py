@@ -11,14 +11,17 @@ from portal.manifest import ChunkEntry, Manifest, chunks_of
 from portal.settings import Settings
 from portal.storage import open_store
 from portal.storage.blobs import is_here
-from portal.tokens.readers import ReadableFile, open_reader
+from portal.tokens.readers import ReadableFile, RowFault, RowReader, open_reader
+
+LOOKED_AT = 16
+"""Rows of each chunk that are read, from the first to the last, evenly spread."""
 
 
 def find_unreadable_chunks(
     manifest: Manifest, chunks: Iterable[tuple[str, Sequence[ReadFile]]], settings: Settings
 ) -> list[FoundFinding]:
-    """Chunks (name, files in shard order) that are here whose reader refuses them, contradicts itself, or counts other
-    rows than declared."""
+    """Chunks (name, files in shard order) that are here whose reader refuses them, contradicts itself, counts other
+    rows than declared, or finds rows among a few that are no rows of this model."""
     declared = {c.name: c for c in chunks_of(manifest)}
     vocabulary = manifest.model.vocabulary
     return [f for name, files in chunks for f in _check(declared[name], files, vocabulary, settings)]
@@ -33,7 +36,10 @@ def _check(
     indexes = settings.data / "store" / "indexes"
     try:
         reader = open_reader(declared, readable, indexes, vocabulary)
-        contradictions, rows = reader.check(), reader.rows
+        rows, faults = reader.rows, _faulty_rows(reader)
+        # That rows are counted otherwise is a finding of its own.
+        contradictions = [message for message in reader.check() if message not in RowReader.check(reader)]
+        reader.close()
     except PortalError as error:
         yield FoundFinding(
             "chunk-unreadable",
@@ -62,3 +68,20 @@ def _check(
             {"chunk": declared.name, "declared": declared.rows, "found": rows},
             declared.name,
         )
+    if faults:
+        first = faults[0]
+        yield FoundFinding(
+            "row-unreadable",
+            "error",
+            f"Chunk {declared.name}: of {min(rows, LOOKED_AT)} rows looked at, {len(faults)} cannot be read; row {first.row:,}: {first.message}.",
+            None,
+            {"chunk": declared.name, "rows": [f.row for f in faults], "file": first.file, "offset": first.offset},
+            declared.name,
+        )
+
+
+def _faulty_rows(reader: RowReader) -> list[RowFault]:
+    """Rows among a few that cannot be read."""
+    last = reader.rows - 1
+    chosen = sorted({last * k // (LOOKED_AT - 1) for k in range(LOOKED_AT)}) if last >= 0 else []
+    return [row for row in reader.read(chosen) if isinstance(row, RowFault)]

@@ -7,13 +7,16 @@ from collections.abc import Iterator
 
 from portal.catalog.answers import FoundFinding
 from portal.catalog.scanned import ScanInput
-from portal.manifest import stages_of
+from portal.manifest import chunks_of, stages_of
 from portal.manifest.expand import tokens_after
+
+MOST_OF_SOURCES = 1.02
+"""What shares of sources may add up to, rounded as people round."""
 
 
 def find_token_disagreements(scanned: ScanInput) -> list[FoundFinding]:
     """Declared tokens of checkpoints, stages and chunks that their own arithmetic contradicts."""
-    return [*_checkpoints(scanned), *_decreasing(scanned), *_stages(scanned), *_chunks(scanned)]
+    return [*_checkpoints(scanned), *_decreasing(scanned), *_stages(scanned), *_chunks(scanned), *_sources(scanned)]
 
 
 def _checkpoints(scanned: ScanInput) -> Iterator[FoundFinding]:
@@ -76,3 +79,17 @@ def _chunks(scanned: ScanInput) -> Iterator[FoundFinding]:
                 {"chunk": chunk.name, "declared": chunk.tokens, "computed": product},
                 chunk.name,
             )
+
+
+def _sources(scanned: ScanInput) -> Iterator[FoundFinding]:
+    sums = {c.name: sum(c.sources.values()) for c in chunks_of(scanned.manifest) if c.sources}
+    beyond = {name: total for name, total in sums.items() if total > MOST_OF_SOURCES}
+    if beyond:
+        name, total = next(iter(beyond.items()))
+        yield FoundFinding(
+            "sources-disagree",
+            "warning",
+            f"Sources of {len(beyond):,} chunks add up to more than the whole, first {name}: {total:.1%}.",
+            None,
+            {"chunks": list(beyond)[:100], "count": len(beyond)},
+        )

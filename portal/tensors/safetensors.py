@@ -7,6 +7,7 @@ tensors' bytes, to which the offsets are relative, without gap or overlap.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,12 +93,29 @@ def _parse(body: bytes, data_bytes: int, name: str) -> Header:
         raise _broken(name, f"has a header that is no JSON: {error}") from None
     if not isinstance(document, dict):
         raise _broken(name, "has a header that is no JSON object")
+    if body.count(b'"data_offsets"') > len(document):
+        # The parser keeps the last of equal keys; another one may keep the first.
+        _refuse_repeated(body, name)
     metadata = document.pop("__metadata__", None) or {}
     if not isinstance(metadata, dict):
         raise _broken(name, "has a `__metadata__` that is no JSON object")
     tensors = sorted((_tensor(key, value, name) for key, value in document.items()), key=lambda t: (t.begin, t.end))
     _check_bytes(tensors, data_bytes, name)
     return Header(tensors, {str(k): str(v) for k, v in metadata.items()}, len(body))
+
+
+def _refuse_repeated(body: bytes, file: str) -> None:
+    def once(pairs: list[tuple[str, Any]]) -> None:
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _broken(file, f"has a header that names {key[:80]!r} twice")
+            seen.add(key)
+
+    try:
+        json.loads(body, object_pairs_hook=once)
+    except (ValueError, RecursionError) as error:
+        raise _broken(file, f"has a header that is no JSON: {error}") from None
 
 
 def _tensor(key: str, value: Any, file: str) -> Tensor:

@@ -8,7 +8,7 @@ from portal.errors import DataFault, FileMissing
 from portal.manifest.schema import EvaluationFile, MetricFile
 from portal.metrics.events import DetectedEvent, detect_events
 from portal.metrics.ingest.arrow import read_csv, read_parquet
-from portal.metrics.ingest.assemble import assemble
+from portal.metrics.ingest.assemble import assemble, gap_notes
 from portal.metrics.ingest.evaluation_csv import read_evaluation_csv
 from portal.metrics.ingest.evaluations import EvaluationRow, IngestedEvaluations, find_repeats, read_lm_eval
 from portal.metrics.ingest.jsonl import read_jsonl
@@ -26,6 +26,7 @@ __all__ = [
     "StepsOf",
     "detect_events",
     "find_repeats",
+    "gap_notes",
     "join_segments",
     "read_evaluation_file",
     "read_metric_file",

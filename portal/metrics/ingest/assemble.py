@@ -17,6 +17,12 @@ from portal.metrics.series import SeriesData
 
 LISTED = 20
 """Columns named in a message; the message states how many there are."""
+ENOUGH_POINTS = 10
+"""Fewer distances do not show what is usual."""
+USUAL_SHARE = 0.9
+"""A distance is the usual one when this share of neighbours keep it."""
+WIDE = 3
+"""Times the usual distance from which on one is a hole."""
 
 
 def assemble(table: Table, spec: MetricFile, source: str, steps_of: StepsOf | None) -> Ingested:
@@ -75,6 +81,39 @@ def duplicate_notes(file: str, series: Iterable[SeriesData]) -> list[IngestNote]
         "steps": examples,
     }
     return [IngestNote("duplicate-steps", message, evidence, examples[0])]
+
+
+def gap_notes(series: Iterable[SeriesData]) -> list[IngestNote]:
+    """One note for each hole in logs that are otherwise kept at one distance; series of equal steps share it."""
+    holes: dict[tuple[int, int, int], list[str]] = {}
+    seen: dict[int, list[tuple[int, int, int]]] = {}
+    for one in series:
+        if id(one.steps) not in seen:
+            seen[id(one.steps)] = _holes(one.steps)
+        for hole in seen[id(one.steps)]:
+            holes.setdefault(hole, []).append(one.name)
+    notes = []
+    for (before, after, usual), names in sorted(holes.items()):
+        message = (
+            f"Nothing was logged between steps {before:,} and {after:,} in {_listed(names)}; "
+            f"elsewhere points are {usual:,} steps apart."
+        )
+        evidence = {"series": names[:LISTED], "series_total": len(names), "first_step": before, "last_step": after}
+        notes.append(IngestNote("series-gap", message, evidence, before))
+    return notes
+
+
+def _holes(steps: Ints) -> list[tuple[int, int, int]]:
+    """(step before, step after, usual distance) of the largest holes; none where no distance is usual."""
+    distances = np.diff(steps)
+    if len(distances) < ENOUGH_POINTS:
+        return []
+    usual = int(np.median(distances))
+    if usual < 1 or np.count_nonzero(distances == usual) < USUAL_SHARE * len(distances):
+        return []
+    wide = np.flatnonzero(distances >= WIDE * usual)
+    largest = wide[distances[wide].argsort(kind="stable")[::-1][:LISTED]]
+    return [(int(steps[k]), int(steps[k + 1]), usual) for k in sorted(largest.tolist())]
 
 
 @dataclass
