@@ -26,8 +26,9 @@ from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 from portal.database import create_database_engine, migrate
 from portal.settings import Settings
 from tests.bench._load import HOST, free_port, served
-from tests.browser.conftest import DRAWN, FLAGS
+from tests.browser.conftest import DRAWN
 from tests.builders import record, series_data
+from tests.chromium import FLAGS, HOW, find_chromium
 
 STEPS = 274_320
 RUN = "/runs/bench/amber"
@@ -50,9 +51,9 @@ CHARTS = """() => { const look = () => document.querySelectorAll("scalar-card li
 
 def main() -> None:
     """Build, look, print."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    chromium = find_chromium()
     if chromium is None:
-        print("Chromium is missing: apt-get install chromium")
+        print(f"Chromium is missing: {HOW}")
         return
     with tempfile.TemporaryDirectory() as scratch:
         build(Path(scratch))

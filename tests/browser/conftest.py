@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import threading
@@ -22,12 +21,9 @@ from portal.web.app import create_app
 from tests.browser.job_runs import fill_jobs
 from tests.browser.releases import child_run, hostile_run, long_run, measured_run, wide_run
 from tests.builders import small_run
+from tests.chromium import FLAGS, HOW, find_chromium
 from tests.conftest import missing
 
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-]  # fmt: skip
 DRAWN = "() => [...document.querySelectorAll('.plot, .lanes')].every(node => node.dataset.ready)"
 
 
@@ -48,9 +44,9 @@ class Watched:
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    chromium = find_chromium()
     if chromium is None:
-        missing("Chromium", "apt-get install -y --no-install-recommends chromium (or set CHROMIUM to its path)")
+        missing("Chromium", HOW)
     return browser_type_launch_args | {"executable_path": chromium, "args": FLAGS}
 
 

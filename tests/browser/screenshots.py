@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,8 +20,9 @@ from playwright.sync_api import sync_playwright
 
 from portal.database import create_database_engine, migrate
 from portal.settings import Settings
-from tests.browser.conftest import DRAWN, FLAGS, fill, serving
+from tests.browser.conftest import DRAWN, fill, serving
 from tests.browser.test_pages import PAGES
+from tests.chromium import FLAGS, HOW, find_chromium
 from tests.conftest import REPOSITORY
 
 FOLDER = REPOSITORY / "tests" / "browser" / "screenshots"
@@ -44,9 +44,9 @@ LOOKS = [{"width": width, "scheme": scheme} for width in (1280, 360) for scheme 
 
 def main() -> None:
     """Serve, picture, say where."""
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    chromium = find_chromium()
     if chromium is None:
-        sys.exit("Chromium is missing: apt-get install chromium (or set CHROMIUM to its path)")
+        sys.exit(f"Chromium is missing: {HOW}")
     folder = Path(os.environ.get("BROWSER_SCREENSHOTS") or FOLDER)
     data = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     with _settings(data) as settings, serving(settings) as address, sync_playwright() as playwright:

@@ -35,6 +35,8 @@ while :; do
   [ "$code" -eq 137 ] && [ "$left" -gt 0 ] || break
   left=$((left - 1))
 done
+# Told once more to stop, the shell would live on, but not the mv below.
+trap '' TERM INT
 echo "$code" > {exit}.tmp && mv {exit}.tmp {exit}
 exit "$code"
 """
