@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from portal.errors import Forbidden, NameTaken, Unauthorized, UsageError
 from portal.settings import Settings
 from portal.worker.agent import Agent, Attachment
 from portal.worker.executors import open_executor
+from portal.worker.leftovers import DAY
 
 _SIZE = re.compile(r"^(\d+)\s*([KMGT]?)i?B?$", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -52,6 +54,9 @@ def worker(  # noqa: PLR0913 - the command line is read from the signature
     ] = "",
     python: Annotated[str, typer.Option(help="Interpreter with torch and transformers; default: this one.")] = "",
     cache: Annotated[str, typer.Option(help="Room for fetched files that no job uses, e.g. 500GB.")] = "100GB",
+    keep_days: Annotated[
+        int, typer.Option(min=1, help="Days after which an attempt's folder goes that nobody can take up again.")
+    ] = 7,
     option: Annotated[list[str] | None, typer.Option(help="k=v of the executor, e.g. partition=gpu.")] = None,
     once: Annotated[bool, typer.Option("--once", help="Run one job and end.")] = False,
     save_on_stop: Annotated[
@@ -77,11 +82,12 @@ def worker(  # noqa: PLR0913 - the command line is read from the signature
         token=token,
         name=name or socket.gethostname(),
         work=work.absolute(),
-        python=python or sys.executable,
+        python=_interpreter(python),
         labels=_pairs("label", label),
         staging=staging or ("relay" if executor == "slurm" else "direct"),
         once=once,
         cache_bytes=_size(cache),
+        leftover_seconds=keep_days * DAY,
     )
     engine = open_executor(executor, attachment.work / "attempts", gpus, _pairs("option", option))
     return _work(Agent(attachment, engine), attachment, save_on_stop)
@@ -109,6 +115,13 @@ def _work(agent: Agent, attachment: Attachment, save_on_stop: bool) -> int:
     except NameTaken as error:
         complain(str(error))
         return 1
+
+
+def _interpreter(given: str) -> str:
+    """With its whole path: attempts run in folders of their own. A virtual environment's link must stay one."""
+    if not given:
+        return sys.executable
+    return str(Path(found).absolute()) if (found := shutil.which(given)) else str(Path(given).absolute())
 
 
 def _pairs(what: str, given: list[str] | None) -> dict[str, str]:

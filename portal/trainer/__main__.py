@@ -6,11 +6,12 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
 from portal.trainer import numerics
-from portal.trainer.errors import DONE, FAILED, STOPPED, BadInput, TrainerError
+from portal.trainer.errors import DONE, FAILED, STOPPED, TrainerError, Unfit, writing
 from portal.trainer.launch import launch
 from portal.trainer.settings import Settings, read_settings
 
@@ -59,14 +60,15 @@ def _train(settings: Settings, asked: Asked) -> int:
         from portal.trainer.loop import Trainer
         from portal.trainer.parallel import leave
     except ImportError as error:
-        raise BadInput(f"torch and transformers are needed ({error}): pip install 'llm360-portal[trainer]'.") from error
+        raise Unfit(f"torch and transformers are needed ({error}): pip install 'llm360-portal[trainer]'.") from error
     code = FAILED
     try:
-        trainer = Trainer(settings)
-        result = trainer.train(lambda: asked.to_stop)
-        trainer.parallel.wait()
-        if trainer.parallel.speaks:
-            print(f"{result['outcome']}: step {result['last_step']} of {settings.last_step}", flush=True)
+        with writing(settings.output, "the log"):
+            trainer = Trainer(settings)
+            result = trainer.train(lambda: asked.to_stop)
+            trainer.parallel.wait()
+            if trainer.parallel.speaks:
+                print(f"{result['outcome']}: step {result['last_step']} of {settings.last_step}", flush=True)
         code = DONE if result["outcome"] == "succeeded" else STOPPED
     except TrainerError as error:
         code = _say(error)
@@ -78,9 +80,17 @@ def _train(settings: Settings, asked: Asked) -> int:
 
 def _say(error: TrainerError) -> int:
     if os.environ.get("RANK", "0") == "0":
-        sys.stderr.write(f"{error}\n")
+        with suppress(OSError):  # on a full disk the exit code alone gets through
+            sys.stderr.write(f"{error}\n")
     return error.exit_code
 
 
+def _end(code: int) -> None:
+    """Leave. All is said and saved: a further stop must not turn the exit code into a signal's, as Python's end would."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    _end(main(sys.argv[1:]))

@@ -10,6 +10,8 @@ from pathlib import Path
 
 DONE, STOPPED, BAD_INPUT, FAILED = 0, 75, 65, 1
 """Exit codes: trained to the last step; saved and stopped on request; an input that never works; anything else."""
+UNFIT, DISK_FULL = 69, 73
+"""Faults of the machine, not of the job: libraries are missing; there is no room to write."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -27,9 +29,15 @@ class BadInput(TrainerError):
 
 
 class DiskFull(TrainerError):
-    """The output could not be written for want of space."""
+    """The output could not be written for want of space; on another disk the same job goes on."""
 
-    exit_code = BAD_INPUT
+    exit_code = DISK_FULL
+
+
+class Unfit(TrainerError):
+    """This machine lacks what training needs."""
+
+    exit_code = UNFIT
 
 
 class NotFinite(TrainerError):

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from portal.trainer.errors import BAD_INPUT, DONE, FAILED, STOPPED
+from portal.trainer.errors import BAD_INPUT, DISK_FULL, DONE, FAILED, STOPPED, UNFIT
 
 GRACE = 60.0
 """Seconds that the others get to end once one has failed: their next exchange would wait for it for ever."""
@@ -60,8 +60,9 @@ def _wait(children: list[subprocess.Popen[bytes]], stop: Callable[[], bool]) -> 
 
 
 def _outcome(codes: list[int | None]) -> int:
-    if BAD_INPUT in codes:
-        return BAD_INPUT
+    for told in (BAD_INPUT, UNFIT, DISK_FULL):
+        if told in codes:
+            return told
     if any(code not in (DONE, STOPPED) for code in codes):
         return FAILED
     return STOPPED if STOPPED in codes else DONE

@@ -19,12 +19,14 @@ from typing import Any, TextIO
 
 from portal import __version__
 from portal.errors import Conflict, Forbidden, NotFound, PortalError, Unauthorized, Unavailable, UsageError
-from portal.worker.cache import DEFAULT_BYTES
+from portal.worker.cache import DEFAULT_BYTES, FileCache
 from portal.worker.calls import AttemptCalls, WorkerCalls
 from portal.worker.engine import Engine
 from portal.worker.executors import Executor
 from portal.worker.executors.launch import was_started
 from portal.worker.keeper import Keeper
+from portal.worker.leftovers import DAY, remove_leftovers
+from portal.worker.machine import describe_machine
 from portal.worker.spool import DONE, LEASE, Json, Lease, Spool
 from portal.worker.surroundings import clean_environment
 
@@ -33,6 +35,8 @@ FULL = 0.5
 QUEUED = 4
 """Attempts that are handed to an engine that queues them itself."""
 LONGEST_WAIT = 30.0
+TIDY = 600.0
+"""Seconds between looks for folders that were left as they are."""
 _VERSIONS = """
 import json, platform
 from importlib.metadata import PackageNotFoundError, version
@@ -42,6 +46,7 @@ for name in ("torch", "transformers"):
     except PackageNotFoundError: pass
 print(json.dumps(found))
 """
+TRAINS_WITH = ("torch", "transformers")
 _log = logging.getLogger(__name__)
 
 
@@ -60,6 +65,8 @@ class Attachment:
     cache_bytes: int = DEFAULT_BYTES
     offline_grace: float = 1800.0
     ship_seconds: float = 1.0
+    leftover_seconds: float = 7 * DAY
+    """After which a folder of an attempt that nobody can take up again is removed."""
 
 
 class Agent:
@@ -104,8 +111,11 @@ class Agent:
 
     def _look_after(self, leasing: threading.Thread) -> None:
         """Ask the engine for all states, again and again, until there is nothing left to look after."""
-        told = False
+        told, tidied = False, time.monotonic()
         while True:
+            if time.monotonic() - tidied > TIDY and not self._draining.is_set():
+                tidied = time.monotonic()
+                self._tidy()
             if self._draining.is_set() and not told:
                 told = True
                 self._say_draining()
@@ -129,15 +139,7 @@ class Agent:
         """Register; waits for a portal that does not answer, raises what it refuses."""
         capacity = self._wait_for_engine()
         attachment = self._attachment
-        about = {
-            "name": attachment.name,
-            "executor": self._engine.name,
-            "gpus": capacity,
-            "labels": dict(attachment.labels),
-            "version": __version__,
-            "trainer": trainer_versions(attachment.python),
-            "host": socket.gethostname(),
-        }
+        about = self._describe(capacity)
         wait = 1.0
         while not self._draining.is_set():
             try:
@@ -150,6 +152,28 @@ class Agent:
                 _log.info("Attached as %s (%s, %d GPUs).", attachment.name, self._engine.name, capacity)
                 return
 
+    def _describe(self, gpus: int) -> Json:
+        """What the portal is told of this worker."""
+        attachment = self._attachment
+        versions = trainer_versions(attachment.python)
+        if missing := [name for name in TRAINS_WITH if name not in versions]:
+            names = " and no ".join(missing)
+            _log.warning("%s has no %s: the portal will hand this worker no jobs.", attachment.python, names)
+        machine: Json = {}
+        if self._engine.name == "process":  # jobs of a cluster run elsewhere, and its engine places them
+            spare = FileCache(attachment.work.absolute() / "cache", attachment.cache_bytes).unused_bytes()
+            machine = describe_machine(attachment.work, gpus, spare)
+        return {
+            "name": attachment.name,
+            "executor": self._engine.name,
+            "gpus": gpus,
+            "labels": dict(attachment.labels),
+            "version": __version__,
+            "trainer": versions,
+            "machine": machine,
+            "host": socket.gethostname(),
+        }
+
     def _wait_for_engine(self) -> int:
         try:
             return self._engine.capacity().gpus
@@ -157,8 +181,11 @@ class Agent:
             raise Unavailable(f"The engine cannot be used: {error.message}", error.remedy) from None
 
     def _adopt(self) -> None:
-        """Take up what an earlier agent left."""
+        """Take up what an earlier agent left, and what this one could not end."""
+        active = self._active_folders()
         for folder in sorted(self._attempts.iterdir()):
+            if folder in active:
+                continue
             spool = Spool(folder)
             try:
                 lease = spool.lease()
@@ -172,6 +199,14 @@ class Agent:
             if spool.read(DONE) is None:
                 _log.info("%s: found, goes on", lease.name)
             self._keep(spool, lease)
+
+    def _tidy(self) -> None:
+        self._adopt()
+        remove_leftovers(self._attempts, self._active_folders(), self._attachment.leftover_seconds)
+
+    def _active_folders(self) -> set[Path]:
+        with self._lock:
+            return {keeper.folder for keeper in self._keepers if keeper.active}
 
     def _lease_jobs(self) -> None:
         wait = 1.0

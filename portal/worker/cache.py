@@ -59,6 +59,10 @@ class FileCache:
                 path.unlink()
             del size
 
+    def unused_bytes(self) -> int:
+        """What would be given up for a job that needs the room."""
+        return sum(size for _, size in self._unused())
+
     def _shrink(self) -> None:
         unused = list(self._unused())
         over = sum(size for _, size in unused) - self._limit

@@ -7,15 +7,15 @@ import socket
 import time
 from collections.abc import Callable
 
-from portal.errors import PortalError, StaleLease, TooLarge, Unavailable
+from portal.errors import PortalError, StaleLease, Unavailable
 from portal.worker.calls import AttemptCalls
-from portal.worker.ending import BAD_INPUT_CODE, FAILED, SAVED_CODE, Ending, judge, judge_trainer, tell_end
+from portal.worker.ending import SAVED_CODE, Ending, judge, judge_staging, judge_trainer, tell_end
 from portal.worker.heartbeat import Heartbeat, Stopped
 from portal.worker.outputs import Uploads
 from portal.worker.shipping import Shipper
 from portal.worker.spool import DONE, Json
-from portal.worker.staging import BadInput, explain_full_disk, stage
-from portal.worker.supervision import BEAT_TICKS, FENCED, OFFLINE, TICK, Signalled, Supervision
+from portal.worker.staging import BadInput, stage
+from portal.worker.supervision import BEAT_TICKS, FENCED, NO, OFFLINE, OVERTIME, TICK, Signalled, Supervision
 
 FENCED_CODE, BROKEN_CODE = 76, 70
 _log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def run_direct(training: Supervision, signalled: Signalled) -> int:
         if ending is None:
             ending = _train(training, heart, shipper)
         if heart.wish == FENCED:
-            spool.write(DONE, {"state": "stale", "message": heart.reason})
+            spool.note(DONE, {"state": "stale", "message": heart.reason})
             return FENCED_CODE
         training.phase = "publishing"
         heart.hurry()
@@ -74,12 +74,8 @@ def _prepare(
         training.trainer.start(training.lease)
     except Stopped as stopped:
         return judge(SAVED_CODE, stopped.wish, "Stopped before training began.", "")
-    except BadInput as error:
-        return Ending(FAILED, BAD_INPUT_CODE, str(error))
-    except (TooLarge, OSError) as error:
-        return Ending(FAILED, 1, explain_full_disk(error), retryable=True)
-    except PortalError as error:
-        return Ending(FAILED, 1, f"The input could not be fetched: {error}", retryable=True)
+    except (BadInput, OSError, PortalError) as error:
+        return judge_staging(error)
     return None
 
 
@@ -104,7 +100,8 @@ def _train(training: Supervision, heart: Heartbeat, shipper: Shipper) -> Ending:
             time.sleep(TICK)
     finally:
         uploads.end(wait=heart.wish != FENCED)
-    return judge_trainer(training.spool, training.trainer, code, heart.wish, heart.reason)
+    wish = OVERTIME if heart.wish == NO and training.overtime else heart.wish
+    return judge_trainer(training.spool, training.trainer, code, wish, heart.reason or training.reason)
 
 
 def _ship(shipper: Shipper, heart: Heartbeat) -> None:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from portal.errors import Conflict, PortalError, StaleLease, Unavailable
+from portal.errors import Conflict, PortalError, StaleLease, TooLarge, Unavailable
 from portal.worker.calls import AttemptCalls
 from portal.worker.outputs import Checkpoints
 from portal.worker.shipping import Shipper
 from portal.worker.spool import DONE, Json, Lease, Spool
-from portal.worker.supervision import GRACEFUL, KILL, NO
+from portal.worker.staging import BadInput
+from portal.worker.supervision import GRACEFUL, KILL, NO, OVERTIME
 from portal.worker.training import TrainerProcess, read_json
 
 SUCCEEDED, FAILED, PREEMPTED, CANCELLED = "succeeded", "failed", "preempted", "cancelled"
 DONE_CODE, SAVED_CODE, BAD_INPUT_CODE, TERMINATED_CODE = 0, 75, 65, 143
+UNFIT_CODE, DISK_FULL_CODE = 69, 73
+"""Faults of the machine: on another worker the same job may do well."""
+NO_ROOM = 1 << 20
+"""Bytes free on a disk that is full in all but name: what failed there failed for want of room."""
 LONGEST_WAIT = 5.0
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _log = logging.getLogger(__name__)
 
 
@@ -40,15 +48,32 @@ def judge(code: int, wish: str, reason: str, last_words: str) -> Ending:
         return Ending(CANCELLED if asked else PREEMPTED, code, reason or "Saved and stopped on request.")
     if asked:
         return Ending(CANCELLED, code, "Ended before it had saved.")
+    if wish == OVERTIME and code > 128:
+        return Ending(PREEMPTED, code, f"{reason} It had not saved in time and was ended.")
     if code == TERMINATED_CODE:  # told to stop while it was still starting
         return Ending(PREEMPTED, code, reason or "Stopped from outside before it had anything to save.")
     if code == BAD_INPUT_CODE:
         return Ending(FAILED, code, last_words or "The trainer refused its input.")
+    if code == DISK_FULL_CODE:
+        return Ending(FAILED, code, f"The worker's disk is full. {last_words}".rstrip(), retryable=True)
+    if code == UNFIT_CODE:
+        return Ending(FAILED, code, f"The worker cannot train: {last_words}", retryable=True)
     if code > 128:
         # Out of memory, an operator, a node that goes down: the next attempt may fare better.
         memory = " Memory may have run out." if code == 137 else ""
         return Ending(FAILED, code, f"The trainer was ended by signal {code - 128}.{memory}", retryable=True)
     return Ending(FAILED, code, f"The trainer ended with exit code {code}: {last_words}".rstrip(": "))
+
+
+def judge_staging(error: BadInput | OSError | PortalError) -> Ending:
+    """The ending of an attempt whose input could not be laid out."""
+    if isinstance(error, BadInput):
+        return Ending(FAILED, BAD_INPUT_CODE, str(error))
+    if isinstance(error, TooLarge) or (isinstance(error, OSError) and error.errno in _FULL):
+        return Ending(FAILED, DISK_FULL_CODE, f"The worker's disk cannot hold this job: {error}", retryable=True)
+    if isinstance(error, OSError):
+        return Ending(FAILED, 1, f"The worker cannot write its folder: {error}", retryable=True)
+    return Ending(FAILED, 1, f"The input could not be fetched: {error}", retryable=True)
 
 
 def tell_end(
@@ -76,7 +101,7 @@ def tell_end(
             state = calls.complete(said)
         except StaleLease as error:
             _log.info("Attempt %s ended elsewhere: %s", lease.name, error.message)
-            spool.write(DONE, {"state": "stale", "message": error.message})
+            spool.note(DONE, {"state": "stale", "message": error.message})
             return False
         except Conflict as error:
             _log.warning("Attempt %s had told another end before: %s", lease.name, error.message)
@@ -89,7 +114,7 @@ def tell_end(
             time.sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT)
             continue
-        spool.write(DONE, {"state": state, "outcome": said["outcome"], "message": said["message"]}, durable=True)
+        spool.note(DONE, {"state": state, "outcome": said["outcome"], "message": said["message"]}, durable=True)
         return True
 
 
@@ -105,7 +130,17 @@ def judge_trainer(spool: Spool, trainer: TrainerProcess, code: int, wish: str, r
     if code == TERMINATED_CODE:
         wrote = read_json(spool.output / "result.json").get("outcome")
         code = {SUCCEEDED: DONE_CODE, PREEMPTED: SAVED_CODE}.get(str(wrote), code)
+    elif code not in (DONE_CODE, SAVED_CODE, BAD_INPUT_CODE, UNFIT_CODE) and _is_full(spool):
+        code = DISK_FULL_CODE
     return judge(code, wish, reason, trainer.last_words())
+
+
+def _is_full(spool: Spool) -> bool:
+    """Whether nothing can be written there: then not even an exit code could be."""
+    try:
+        return shutil.disk_usage(spool.folder).free < NO_ROOM
+    except OSError:
+        return False
 
 
 def _ship_all(shipper: Shipper, checkpoints: Checkpoints, ending: Ending) -> None:

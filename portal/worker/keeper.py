@@ -8,10 +8,11 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
-from portal.errors import PortalError, StaleLease, TooLarge, Unavailable
+from portal.errors import PortalError, StaleLease, Unavailable
 from portal.worker.calls import AttemptCalls
-from portal.worker.ending import BAD_INPUT_CODE, CANCELLED, FAILED, PREEMPTED, Ending, end_of_trainer, tell_end
+from portal.worker.ending import CANCELLED, FAILED, PREEMPTED, Ending, end_of_trainer, judge_staging, tell_end
 from portal.worker.engine import Engine
 from portal.worker.executors import EngineBusy, EngineRefused, EngineState, Placed, Task
 from portal.worker.executors.launch import was_started
@@ -20,8 +21,8 @@ from portal.worker.heartbeat import Heartbeat, Stopped
 from portal.worker.outputs import Uploads
 from portal.worker.shipping import Shipper
 from portal.worker.spool import CONTROL, DONE, RUNNER, SUBMITTED, Json, Lease, Spool
-from portal.worker.staging import BadInput, explain_full_disk, stage
-from portal.worker.supervision import FENCED, GRACEFUL, KILL, NO, OFFLINE
+from portal.worker.staging import BadInput, stage
+from portal.worker.supervision import FENCED, GRACEFUL, KILL, NO, OFFLINE, OVERTIME
 
 TICK = 0.4
 SUBMISSIONS = 3
@@ -52,6 +53,11 @@ class Keeper:
         self._beats: tuple[int, float] = (-1, time.monotonic())
         self._heart: Heartbeat | None = None
         self._thread = threading.Thread(target=self._run, name=lease.name, daemon=True)
+
+    @property
+    def folder(self) -> Path:
+        """Of the attempt."""
+        return self._spool.folder
 
     @property
     def active(self) -> bool:
@@ -104,12 +110,8 @@ class Keeper:
             stage(self._spool, self.lease, self._check, self._say)
         except Stopped as stopped:
             return self._stopped_early(stopped.wish)
-        except BadInput as error:
-            return Ending(FAILED, BAD_INPUT_CODE, str(error))
-        except (TooLarge, OSError) as error:
-            return Ending(FAILED, 1, explain_full_disk(error), retryable=True)
-        except PortalError as error:
-            return Ending(FAILED, 1, f"The input could not be fetched: {error}", retryable=True)
+        except (BadInput, OSError, PortalError) as error:
+            return judge_staging(error)
         return None
 
     def _place(self) -> Ending | None:
@@ -191,7 +193,7 @@ class Keeper:
     def _stop(self, placed: Placed, wish: str, state: EngineState) -> None:
         """Pass a wish on: to the runner by a file, and to the engine."""
         force = wish in (KILL, FENCED)
-        self._spool.write(CONTROL, {"stop": KILL if force else GRACEFUL})
+        self._spool.note(CONTROL, {"stop": KILL if force else GRACEFUL})
         if force or state.kind == "pending" or not self._relay:
             self._engine.cancel(placed, 0 if force else GRACE)
 
@@ -203,7 +205,7 @@ class Keeper:
             return
         wish = self._wish()
         if wish == FENCED:
-            self._spool.write(DONE, {"state": "stale", "message": self._heart.reason if self._heart else ""})
+            self._spool.note(DONE, {"state": "stale", "message": self._heart.reason if self._heart else ""})
             return
         if ending is None:
             ending = self._ending(wish, state)
@@ -218,6 +220,8 @@ class Keeper:
         """From what the trainer left; where it left nothing, from what its engine says."""
         detail = "" if state is None else state.detail
         reason = f"Its engine ended it. {detail}".strip() if state is not None and state.kind == "cancelled" else ""
+        if overtime := (self._spool.read(RUNNER) or {}).get("reason"):
+            wish, reason = OVERTIME if wish == NO else wish, str(overtime)
         found = end_of_trainer(self._spool, wish, reason)
         killed = found is None or (found.outcome == FAILED and (found.exit_code or 0) > 128)
         if not killed and found is not None:

@@ -57,7 +57,7 @@ class Checkpoints:
                 self._refused[step] = str(error)
                 continue
             self._outputs.append(step)
-            self._spool.write(HANDED_IN, {"steps": self._outputs})
+            self._spool.note(HANDED_IN, {"steps": self._outputs})
 
     def waiting(self, up_to: int) -> bool:
         """Whether there is a partial checkpoint to hand in, none after step ``up_to``."""

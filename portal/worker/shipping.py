@@ -92,7 +92,7 @@ class Shipper:
             yield points, offset
 
     def _note(self) -> None:
-        self._spool.write(SHIPPED, {"log": self._log_offset, "metrics": self._metrics_offset, "step": self.step})
+        self._spool.note(SHIPPED, {"log": self._log_offset, "metrics": self._metrics_offset, "step": self.step})
 
 
 def _points(line: bytes) -> list[Json]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ Json = dict[str, Any]
 
 LEASE, CONTROL, RUNNER, SHIPPED = "lease.json", "control.json", "runner.json", "shipped.json"
 SUBMITTED, DONE, LOG = "submitted.json", "done.json", "log.txt"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -120,3 +122,10 @@ class Spool:
                 file.flush()
                 os.fsync(file.fileno())
         part.replace(path)
+
+    def note(self, name: str, value: Json, durable: bool = False) -> None:
+        """`write` where there is room: a full disk must not keep an attempt from going on, or from ending."""
+        try:
+            self.write(name, value, durable)
+        except OSError as error:
+            _log.warning("%s was not noted: %s", self.path(name), error)

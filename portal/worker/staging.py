@@ -13,7 +13,7 @@ from portal.client import Portal
 from portal.client.download import NoProgress, download_all
 from portal.client.paths import checked_parts, inside
 from portal.client.ranges import Wanted
-from portal.errors import DataFault, IntegrityError, NotFound, PortalError, TooLarge, Unavailable
+from portal.errors import DataFault, IntegrityError, NotFound, PortalError, Unavailable
 from portal.worker.cache import FileCache
 from portal.worker.row_file import write_rows
 from portal.worker.spool import Json, Lease, Spool
@@ -190,8 +190,3 @@ class _Breakable(NoProgress):
         """Called for every piece that arrives."""
         if count > 0:
             self._check()
-
-
-def explain_full_disk(error: TooLarge | OSError) -> str:
-    """A sentence for an attempt that this worker's disk cannot hold."""
-    return f"The worker's disk cannot hold this job: {error}"

@@ -1,4 +1,4 @@
-"""Inputs that never work end with 65 and one sentence that names what is wrong; a full disk says that it is full."""
+"""Inputs that never work end with 65 and one sentence that names what is wrong; a full disk ends with 73."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_a_row_with_nothing_to_predict_is_named(runner: Runner, base: Path, tmp_
 def test_a_full_disk_is_said_to_be_full(runner: Runner, base: Path, tmp_path: Path) -> None:
     small = job(tmp_path, base, last=3)
     code, said = runner.run(small, file_limit=50_000)
-    assert code == 65
+    assert code == 73
     assert said.splitlines()[-1].startswith("No space left to write the checkpoint of step 3 in ")
     assert small.result()["last_step"] == 3
     assert [p.name for p in (small.output / "checkpoints").iterdir() if not p.name.startswith(".")] == []
@@ -147,5 +147,5 @@ def test_metrics_on_a_full_disk_too(runner: Runner, base: Path, tmp_path: Path) 
     full.output.mkdir()
     (full.output / "metrics.jsonl").symlink_to("/dev/full")
     code, said = runner.run(full)
-    assert code == 65
+    assert code == 73
     assert said.splitlines()[-1].startswith("No space left to write metrics in ")

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from portal.worker.ending import judge
 from portal.worker.executors.identity import kill_all, processes_of
+from portal.worker.supervision import OVERTIME
 from tests.worker.benches import Bench, wait_for
 from tests.worker.fake_portal import FakePortal, digest
 
@@ -59,6 +61,8 @@ def test_files_are_fetched_once_for_all_attempts(bench: Bench) -> None:
     [
         ({"exit_at": {"5": 7}}, 7, "step 5 goes wrong"),
         ({"exit_at": {"5": 65}}, 65, "step 5 goes wrong"),
+        ({"exit_at": {"5": 69}}, 69, "The worker cannot train: step 5 goes wrong"),
+        ({"exit_at": {"5": 73}}, 73, "The worker's disk is full. step 5 goes wrong"),
         ({"kill_at": 5}, 137, "ended by signal 9"),
         ({"no_checkpoint": True}, 0, "refused the final checkpoint: It does not load."),
     ],
@@ -74,7 +78,7 @@ def test_each_end_is_told_as_what_it_is(
     ended = portal.attempts[1].ended
     assert (ended["outcome"], ended["exit_code"]) == ("failed", code)
     assert words in ended["message"]
-    assert ended["retryable"] is (code == 137)
+    assert ended["retryable"] is (code in (69, 73, 137))
 
 
 def test_noise_and_numbers_that_are_none_come_through(bench: Bench) -> None:
@@ -100,6 +104,36 @@ def test_a_cancelled_job_saves_its_state_first(bench: Bench) -> None:
     said = bench.portal.attempts[1]
     assert (said.ended["outcome"], said.ended["exit_code"]) == ("cancelled", 75)
     assert said.kinds[5] == "partial"
+
+
+def test_an_attempt_whose_time_is_over_saves_its_state_and_says_so(bench: Bench) -> None:
+    """On every engine: whoever watches the trainer keeps the time."""
+    bench.portal.offer(resources={"gpus": 0, "seconds": 1})
+    assert bench.python.exists()
+    bench.behave(hold_at=6)
+    assert bench.run() == 0
+    said = bench.portal.attempts[1]
+    assert (said.ended["outcome"], said.ended["exit_code"]) == ("preempted", 75)
+    assert said.ended["message"] == "Its time of 1 seconds was over."
+    assert said.kinds[5] == "partial"
+
+
+def test_a_trainer_that_overstays_without_saving_is_not_taken_for_one_that_crashed() -> None:
+    ended = judge(137, OVERTIME, "Its time of 60 seconds was over.", "")
+    assert (ended.outcome, ended.retryable) == ("preempted", False)
+    assert ended.message == "Its time of 60 seconds was over. It had not saved in time and was ended."
+    assert judge(0, OVERTIME, "Its time of 60 seconds was over.", "").outcome == "succeeded"
+
+
+def test_a_disk_that_cannot_hold_the_input_is_said_to_be_that(
+    portal: FakePortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portal.client.download.SPARE", 1 << 60)
+    portal.offer()
+    assert Bench(portal, tmp_path, "relay").run() == 1
+    ended = portal.attempts[1].ended
+    assert (ended["outcome"], ended["exit_code"], ended["retryable"]) == ("failed", 73, True)
+    assert "The worker's disk cannot hold this job" in ended["message"]
 
 
 def test_a_trainer_that_will_not_stop_is_killed(bench: Bench) -> None:

@@ -109,10 +109,10 @@ def follow(
 def _after_preemption(standing: Standing, rules: JobRules) -> Follow:
     stalls = 0 if standing.progressed else standing.stalls + 1
     if stalls >= MAX_STALLS:
-        message = f"Stopped from outside {stalls} times in a row without a new step."
+        message = f"Stopped {stalls} times in a row without a new step."
         return Follow(FAILED, standing.failures, stalls, 0, message)
     delay = backoff_ms(stalls, rules) if stalls else 0
-    return Follow(QUEUED, standing.failures, stalls, delay, "Stopped from outside; it goes on with the next worker.")
+    return Follow(QUEUED, standing.failures, stalls, delay, "It goes on with the next worker.")
 
 
 def _after_loss(outcome: str, standing: Standing, rules: JobRules) -> Follow:
