@@ -41,12 +41,12 @@ class BucketBlobs:
 
     def has(self, sha256: str) -> int | None:
         """Bytes of the blob, or None when it is not here."""
-        try:
-            return self._store.stat(self.location(sha256)).size
-        except FileMissing:
+        found = self._store.find(self.location(sha256))
+        if found is None:
             # A bucket that is not there must be told, not taken for an empty one.
             self._ask("", lambda client: client.head_bucket(Bucket=self._bucket))
             return None
+        return found.size
 
     def digest(self, sha256: str) -> FileDigest | None:
         """Its digests, or None when it is not here."""
@@ -90,10 +90,8 @@ class BucketBlobs:
 
     def modified_ns(self, sha256: str) -> int | None:
         """When the blob came, or None when it is not here."""
-        try:
-            return self._store.stat(self.location(sha256)).modified_ns
-        except FileMissing:
-            return None
+        found = self._store.find(self.location(sha256))
+        return None if found is None else found.modified_ns
 
     def remove(self, sha256: str) -> None:
         """Take a blob and its digests away; the blob first, as one without digests is hashed again."""

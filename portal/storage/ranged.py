@@ -72,6 +72,13 @@ class RangedStore(ABC):
         self._pin(uri, _Pin(found, time.monotonic()))
         return found
 
+    def find(self, uri: str) -> StoredFile | None:
+        """What `stat` says, or None where nothing is there: to whoever asks whether it is, that is no failure."""
+        try:
+            return self._ask(uri, lambda: self._stat(uri, Meter()), FileMissing)
+        except FileMissing:
+            return None
+
     def seen(self, uri: str, meter: Meter | None = None) -> StoredFile:
         """Size and etag as they were seen lately, or are now.
 
@@ -196,12 +203,14 @@ class RangedStore(ABC):
             raise Passing(f"it sent {len(piece.data):,} bytes where {length:,} were asked for")
         return piece
 
-    def _ask(self, uri: str, attempt: Callable[[], Result]) -> Result:
-        """What ``attempt`` returns, tried again where that may help; failures of the store are logged in full."""
+    def _ask(self, uri: str, attempt: Callable[[], Result], expected: type[PortalError] | tuple[()] = ()) -> Result:
+        """What ``attempt`` returns, tried again where that may help; failures of the store, but those ``expected``, are
+        logged in full."""
         try:
             return persist(self.patience, attempt, self._lost(uri))
         except (FileMissing, Unavailable) as error:
-            log.warning("%s (%s)", error.message, self.inside(uri))
+            if not isinstance(error, expected):
+                log.warning("%s (%s)", error.message, self.inside(uri))
             raise
 
     def _lost(self, uri: str) -> Callable[[str], PortalError]:

@@ -84,6 +84,14 @@ def test_a_file_put_in_is_read_back_verified(settings: Settings, blobs: BlobStor
     assert open_store(uri, settings).read_range(uri, 0, len(data)) == data
 
 
+def test_nothing_is_told_of_what_is_looked_for_and_not_there(
+    blobs: BlobStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert blobs.has("ab" * 32) is None
+    assert blobs.modified_ns("ab" * 32) is None
+    assert caplog.messages == []
+
+
 def test_bytes_under_a_wrong_name_are_never_there(blobs: BlobStore, file: Path) -> None:
     for data in (SMALL, LARGE):
         file.write_bytes(data)
