@@ -98,6 +98,12 @@ class Settings(BaseSettings):
     job_attempts: int = Field(3, ge=1, le=100, description="Attempts a job gets before it has failed.")
     jobs_per_person: int = Field(0, ge=0, description="Jobs of one token that may run at a time; 0: any number.")
     job_log_bytes: int = Field(256 * MIB, ge=0, description="Log kept of one attempt, in bytes.")
+    leftovers_after: str = Field(
+        "30d",
+        pattern=r"^(\d+(\.\d+)?[smhdw])?$",
+        description="After what time checkpoints of ended jobs that no run uses, and files of the portal's own store that"
+        " nothing refers to, are removed; empty means never.",
+    )
     anonymous_jobs: bool = Field(
         False, description="Whether jobs may be submitted and cancelled without a token (`portal demo` sets it)."
     )

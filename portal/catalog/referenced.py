@@ -73,9 +73,10 @@ def referenced(session: Session, names: Collection[str]) -> set[str]:
         part = wanted[start : start + 500]
         found.update(s for s in session.exec(select(File.sha256).where(col(File.sha256).in_(part)).distinct()) if s)
     asked = set(wanted)
-    for spec in session.exec(select(Job.spec)):
+    for spec in session.exec(select(Job.spec).execution_options(yield_per=100)):
         found.update(asked.intersection(_SHA256.findall(spec)))
-    for files in session.exec(select(JobOutput.files)):
+    kept = select(JobOutput.files).where(col(JobOutput.removed_ms).is_(None))
+    for files in session.exec(kept.execution_options(yield_per=100)):
         found.update(asked.intersection(_SHA256.findall(orjson.dumps(files).decode())))
     return found
 

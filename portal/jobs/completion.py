@@ -16,6 +16,7 @@ from typing import Any
 from sqlmodel import Session
 
 from portal.catalog.answers.jobs import JobDetail, JobPoint
+from portal.catalog.batches import chunk_files
 from portal.catalog.jobs.attempts import AttemptKey, Completion, accept, check_lease, end, find_completed
 from portal.catalog.jobs.finishing import Result, note_trouble, succeed, succeed_within
 from portal.catalog.jobs.listing import get_job, get_state, list_points
@@ -26,9 +27,9 @@ from portal.database import Engine, open_session
 from portal.errors import BlobMissing, PortalError, StaleLease
 from portal.exchange.publication import PublishReport
 from portal.exchange.received import Terms, publish_received
-from portal.jobs.derived import derive, newest_outputs
+from portal.jobs.derived import Parent, derive, newest_outputs
 from portal.jobs.fidelity import Evidence
-from portal.jobs.outputs import check_blobs, check_finite, check_loads
+from portal.jobs.outputs import check_blobs, check_finite, check_loads, find_base_weights
 from portal.jobs.verdict import compare_job
 from portal.manifest.canonical import canonical_digest
 from portal.settings import Settings
@@ -97,7 +98,8 @@ def _publish(engine: Engine, settings: Settings, job: JobDetail, points: Sequenc
     evidence = compare_job(engine, settings, job.spec, points, newest_outputs(job), accepted.environment)
     with open_session(engine) as session:
         facts = load_facts(session, job.run, job.version)
-        manifest, sent = derive(session, settings, facts, job, points, evidence.as_json())
+        files = chunk_files(session, facts, job.spec["data"]["chunks"])
+    manifest, sent = derive(settings, Parent(facts, files), job, points, evidence.as_json())
 
     def mark(session: Session, _release_id: int, report: PublishReport) -> None:
         succeed_within(session, job.id, _result(report, evidence), rules)
@@ -121,6 +123,7 @@ def _fault(engine: Engine, settings: Settings, key: AttemptKey) -> str | None:
     with open_session(engine) as session:
         job = get_job(session, key.job)
         points = list_points(session, key.job, ["loss"])
+        base = find_base_weights(session, settings, job.spec)
     final = next((o for o in job.outputs if o.kind == "final" and o.attempt == key.number), None)
     if final is None:
         return f"No final checkpoint of step {job.last_step} was handed in."
@@ -128,8 +131,7 @@ def _fault(engine: Engine, settings: Settings, key: AttemptKey) -> str | None:
         return fault
     try:
         check_blobs(settings, final.files)
-        with open_session(engine) as session:
-            check_loads(session, settings, job.spec, job.last_step, final.files)
+        check_loads(settings, base, job.last_step, final.files)
         last = next(p for p in points if p.step == job.last_step)
         if last.value is not None and math.isfinite(last.value):
             check_finite(settings, final.files)

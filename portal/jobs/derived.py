@@ -13,15 +13,14 @@ import math
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from sqlmodel import Session
 
 from portal.catalog.answers.jobs import AttemptView, JobDetail, JobPoint
-from portal.catalog.batches import chunk_files
 from portal.catalog.facts import ReleaseFacts
 from portal.catalog.files import FileRow
 from portal.errors import BadRequest
@@ -47,19 +46,24 @@ def derived_name(job: JobDetail) -> str:
     return f"{ORGANISATION}/{base}-s{job.step}-j{job.id}"
 
 
+@dataclass(frozen=True)
+class Parent:
+    """The run that a job trained from, looked up before: files are copied without a session of the database."""
+
+    facts: ReleaseFacts
+    chunks: Mapping[str, Sequence[FileRow]]
+    """Files of the chunks that the job read."""
+
+
 def derive(
-    session: Session,
-    settings: Settings,
-    facts: ReleaseFacts,
-    job: JobDetail,
-    points: Sequence[JobPoint],
-    verdict: Mapping[str, Any],
+    settings: Settings, parent: Parent, job: JobDetail, points: Sequence[JobPoint], verdict: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Sent]:
     """The manifest of what a job made, and its files in the portal's store. Doing it again gives the same."""
+    facts = parent.facts
     sent: Sent = {}
     kept = _Keeper(settings, sent)
     checkpoints = _checkpoints(job, sent)
-    data = _data(session, settings, facts, job, kept)
+    data = _data(settings, parent, job, kept)
     kept.text("metrics/train.csv", _table(points))
     if facts.tokenizer is not None and _can_copy(facts.tokenizer):
         kept.file("tokenizer.json", facts.tokenizer)
@@ -129,15 +133,16 @@ def _checkpoints(job: JobDetail, sent: Sent) -> list[dict[str, Any]]:
 def newest_outputs(job: JobDetail) -> dict[int, list[dict[str, Any]]]:
     """Files of each step's checkpoint: of several attempts' the last one's, and the final one before a partial one."""
     found: dict[int, list[dict[str, Any]]] = {}
-    for output in sorted(job.outputs, key=lambda o: (o.attempt, o.kind == "final")):
+    kept = [output for output in job.outputs if output.removed_at is None]
+    for output in sorted(kept, key=lambda o: (o.attempt, o.kind == "final")):
         found[output.step] = output.files
     return found
 
 
-def _data(session: Session, settings: Settings, facts: ReleaseFacts, job: JobDetail, kept: _Keeper) -> dict[str, Any]:
+def _data(settings: Settings, parent: Parent, job: JobDetail, kept: _Keeper) -> dict[str, Any]:
     spec = job.spec["data"]
     chunks: list[str] = list(spec["chunks"])
-    starts = np.cumsum([0, *(facts.chunk_rows[name] or 0 for name in chunks)])
+    starts = np.cumsum([0, *(parent.facts.chunk_rows[name] or 0 for name in chunks)])
     uri = kept.blobs.location(spec["plan"]["sha256"])
     with tempfile.NamedTemporaryFile(prefix="portal-plan-", suffix=".parquet") as copy:
         copy.write(open_store(uri, settings).read_range(uri, 0, spec["plan"]["size"]))
@@ -164,13 +169,12 @@ def _data(session: Session, settings: Settings, facts: ReleaseFacts, job: JobDet
         "confidence": "exact",
         "assumption": f"the row plan of job {job.id}, written before it was trained",
     }
-    return {"chunks": _chunks(session, facts, chunks, kept), "order": [order]}
+    return {"chunks": _chunks(parent, chunks, kept), "order": [order]}
 
 
-def _chunks(session: Session, facts: ReleaseFacts, names: Sequence[str], kept: _Keeper) -> list[dict[str, Any]]:
-    files = chunk_files(session, facts, names)
-    local = sum(row.size or 0 for rows in files.values() for row in rows if _can_copy(row))
-    return [_chunk(facts, name, files[name], kept, local <= MAX_COPIED) for name in names]
+def _chunks(parent: Parent, names: Sequence[str], kept: _Keeper) -> list[dict[str, Any]]:
+    local = sum(row.size or 0 for name in names for row in parent.chunks[name] if _can_copy(row))
+    return [_chunk(parent.facts, name, parent.chunks[name], kept, local <= MAX_COPIED) for name in names]
 
 
 def _chunk(facts: ReleaseFacts, name: str, rows: Sequence[FileRow], kept: _Keeper, copy: bool) -> dict[str, Any]:

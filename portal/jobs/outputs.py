@@ -26,6 +26,7 @@ from portal.settings import Settings
 from portal.storage import open_store
 from portal.storage.blobs import BlobStore, open_blobs
 from portal.tensors.values import Stored, TensorBytes, first_not_finite, open_tensors
+from portal.tokens.readers import ReadableFile
 
 STATE = "trainer_state.json"
 MAX_STATE = 16 << 20
@@ -40,23 +41,25 @@ def take_outputs(  # noqa: PLR0913 - what an output is told by
 
     BlobMissing, IntegrityError, DataFault when it is no checkpoint of this model, StaleLease.
     """
+    with open_session(engine) as session:
+        spec = get_spec(session, key.job)
+        base = find_base_weights(session, settings, spec)
+    _check_step(spec, key.job, step, kind)
+    check_blobs(settings, files)
+    check_loads(settings, base, step, files)
     with keeping(engine, settings.data):
-        with open_session(engine) as session:
-            _check_output(session, settings, key, step, kind, files)
+        check_blobs(settings, files)  # from here on nobody removes them
         return keep_output(engine, key, step, kind, files, rules)
 
 
-def _check_output(session: Session, settings: Settings, key: AttemptKey, step: int, kind: str, files: Files) -> None:
-    spec = get_spec(session, key.job)
+def _check_step(spec: Mapping[str, Any], job: int, step: int, kind: str) -> None:
     if not spec["first_step"] <= step <= spec["last_step"]:
         raise BadRequest(
-            f"Job {key.job} trains steps {spec['first_step']} to {spec['last_step']}, not {step}.",
+            f"Job {job} trains steps {spec['first_step']} to {spec['last_step']}, not {step}.",
             "Hand in what was trained.",
         )
     if kind == "final" and step != spec["last_step"]:
-        raise BadRequest(f"The final checkpoint of job {key.job} is that of step {spec['last_step']}.", "Send it.")
-    check_blobs(settings, files)
-    check_loads(session, settings, spec, step, files)
+        raise BadRequest(f"The final checkpoint of job {job} is that of step {spec['last_step']}.", "Send it.")
 
 
 def check_blobs(settings: Settings, files: Files) -> None:
@@ -80,14 +83,16 @@ def check_blobs(settings: Settings, files: Files) -> None:
             )
 
 
-def check_loads(session: Session, settings: Settings, spec: Mapping[str, Any], step: int, files: Files) -> None:
-    """DataFault unless the files are a checkpoint after ``step`` of the model that the job goes on from."""
+def check_loads(settings: Settings, base: Sequence[ReadableFile] | None, step: int, files: Files) -> None:
+    """DataFault unless the files are a checkpoint after ``step`` of the model whose weights are ``base``.
+
+    Reads files, perhaps far ones: no session of the database is open meanwhile.
+    """
     weights = open_tensors(tensor_files(settings, [f for f in files if is_weights(str(f["path"]))]))
     if not weights:
         raise DataFault("The checkpoint has no weights as safetensors.", "Hand in model.safetensors.")
-    base = base_weights(session, settings, spec)
-    if base is not None:
-        _check_alike(weights, base)
+    if base is not None and (known := _open_base(base)) is not None:
+        _check_alike(weights, known)
     for file in files:
         name = str(file["path"])
         if name.endswith(".safetensors") and not is_weights(name):
@@ -107,30 +112,23 @@ def check_finite(settings: Settings, files: Files) -> None:
             )
 
 
-def base_weights(session: Session, settings: Settings, spec: Mapping[str, Any]) -> dict[str, Stored] | None:
-    """The tensors that the job began with, by their headers; None where they cannot be read now."""
+def find_base_weights(session: Session, settings: Settings, spec: Mapping[str, Any]) -> list[ReadableFile] | None:
+    """The files of the weights that the job began with; None where they are nowhere any more."""
     about = spec["base"]
     try:
         facts = load_facts(session, about["run"], about["version"])
-        return open_weights(session, settings, find_base(session, facts, about["step"]).rows)
-    except DataFault:
-        raise
+        rows = find_base(session, facts, about["step"]).rows
+        return [readable_file(session, settings, r) for r in rows if is_weights(r.path.rsplit("/", 1)[-1])]
     except PortalError:
-        # The base lies elsewhere, or nowhere any more: nothing to compare with is no fault of the worker.
         return None
 
 
-def open_weights(session: Session, settings: Settings, rows: Sequence[Any]) -> dict[str, Stored]:
-    """The tensors of a catalogued checkpoint's weights."""
-    return open_rows(session, settings, [r for r in rows if is_weights(r.path.rsplit("/", 1)[-1])])
-
-
-def open_rows(session: Session, settings: Settings, rows: Sequence[Any]) -> dict[str, Stored]:
+def open_readable(files: Sequence[ReadableFile]) -> dict[str, Stored]:
     """The tensors of catalogued files."""
-    readable = [readable_file(session, settings, row) for row in rows]
-    sizes = [f.size if f.size is not None else f.store.stat(f.uri).size or 0 for f in readable]
-    files = [TensorBytes(f.path, n, partial(f.store.read_range, f.uri)) for f, n in zip(readable, sizes, strict=True)]
-    return open_tensors(files)
+    sizes = [f.size if f.size is not None else f.store.stat(f.uri).size or 0 for f in files]
+    return open_tensors(
+        [TensorBytes(f.path, n, partial(f.store.read_range, f.uri)) for f, n in zip(files, sizes, strict=True)]
+    )
 
 
 def tensor_files(settings: Settings, files: Files) -> list[TensorBytes]:
@@ -142,6 +140,16 @@ def tensor_files(settings: Settings, files: Files) -> list[TensorBytes]:
 def _reader(settings: Settings, blobs: BlobStore, sha256: str) -> Any:
     uri = blobs.location(sha256)
     return partial(open_store(uri, settings).read_range, uri)
+
+
+def _open_base(files: Sequence[ReadableFile]) -> dict[str, Stored] | None:
+    try:
+        return open_readable(files)
+    except DataFault:
+        raise
+    except PortalError:
+        # It lies elsewhere and cannot be read now: nothing to compare with is no fault of the worker.
+        return None
 
 
 def _check_alike(found: Mapping[str, Stored], base: Mapping[str, Stored]) -> None:

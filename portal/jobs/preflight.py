@@ -11,12 +11,13 @@ from typing import Any
 from sqlmodel import Session
 
 from portal.catalog.accounts import Caller
+from portal.catalog.jobs.fitting import Fit, list_fits
 from portal.catalog.jobs.queue import NewJob, enqueue
 from portal.catalog.jobs.rules import JobRules
-from portal.catalog.jobs.workers import list_matching
 from portal.catalog.referenced import keeping
 from portal.database import Engine, open_session
 from portal.errors import PreflightRefused
+from portal.jobs.estimates import estimate
 from portal.jobs.requests import JobRequest
 from portal.jobs.settings_of_runs import beyond_the_trainer
 from portal.jobs.specs import Draft, draft_job, make_spec, request_body
@@ -25,7 +26,6 @@ from portal.storage.blobs import open_blobs
 
 SHOWN_STEPS = 3
 SHOWN_ROWS = 8
-_BYTES = {"float32": 4, "bf16-mixed": 4, "bfloat16": 2}
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,8 @@ class Preview:
     download: int
     workers: list[str]
     """Those that are attached, alive and fit."""
+    unfit: list[Fit]
+    """The others that are there, with what each lacks."""
     submittable: bool
 
 
@@ -126,10 +128,12 @@ def submit_job(
 
 def _preview(session: Session, draft: Draft, rules: JobRules) -> Preview:
     request, base = draft.request, draft.base
-    memory, disk, download = _needs(draft)
-    workers = list_matching(session, rules, request.labels, request.gpus)
+    rough = estimate(draft)
+    fits = list_fits(session, rules, rough.of_workers)
+    workers = [fit.worker for fit in fits if not fit.lacks]
+    unfit = [fit for fit in fits if fit.lacks]
     checks = [*_base_checks(draft), *_settings_checks(draft), *_data_checks(draft)]
-    checks.append(_worker_check(draft, workers))
+    checks.append(_worker_check(draft, workers, unfit))
     return Preview(
         kind=request.kind,
         run=draft.facts.run,
@@ -142,10 +146,11 @@ def _preview(session: Session, draft: Draft, rules: JobRules) -> Preview:
         plan=_plan_preview(draft),
         checks=checks,
         fidelity="weights-only" if "optimizer" in base.missing else "exact",
-        memory=memory,
-        disk=disk,
-        download=download,
+        memory=rough.memory,
+        disk=rough.disk,
+        download=rough.download,
         workers=workers,
+        unfit=unfit,
         submittable=draft.plan is not None and all(line.level != "error" for line in checks),
     )
 
@@ -263,11 +268,16 @@ def _row_length_checks(draft: Draft) -> list[CheckLine]:
     return [CheckLine("row-length", "error", message, "Choose chunks of the run's own row length.")]
 
 
-def _worker_check(draft: Draft, workers: list[str]) -> CheckLine:
+def _worker_check(draft: Draft, workers: list[str], unfit: list[Fit]) -> CheckLine:
     request = draft.request
     if workers:
         shown = ", ".join(workers[:3]) + (f" and {len(workers) - 3} more" if len(workers) > 3 else "")
         return CheckLine("worker", "ok", f"{shown} could run it.")
+    if unfit:
+        told = "; ".join(f"{fit.worker}: {', '.join(fit.lacks)}" for fit in unfit[:3])
+        more = f"; and {len(unfit) - 3} more" if len(unfit) > 3 else ""
+        message = f"No worker that is there could run it now ({told}{more}); it waits until one comes."
+        return CheckLine("no-worker", "warning", message, "Ask for less, or attach another one: see /workers.")
     wanted = [f"{request.gpus} GPUs"] * bool(request.gpus) + [f"{k}={v}" for k, v in request.labels.items()]
     told = f" with {' and '.join(wanted)}" if wanted else ""
     return CheckLine(
@@ -276,27 +286,6 @@ def _worker_check(draft: Draft, workers: list[str]) -> CheckLine:
         f"No attached worker{told} could run it now; it waits until one comes.",
         "Attach one: portal worker --url … --token …",
     )
-
-
-def _needs(draft: Draft) -> tuple[int, int, int]:
-    """Bytes of memory, disk and download, by rule of thumb."""
-    values = {c.key: c.value for c in draft.settings.chosen}
-    weights = sum(
-        int(f["size"] or 0) for f in draft.base.files if f["role"] == "weights" or f["path"].startswith("model")
-    )
-    parameters = int(draft.facts.head.model.get("parameters") or 0) or weights // 4
-    width = _BYTES.get(str(values.get("precision")), 4)
-    tokens = int(values.get("micro_batch") or 1) * int(values.get("sequence_length") or 1)
-    vocabulary = int(draft.facts.head.model.get("vocabulary") or 50_000)
-    # Weights and gradients in their own width, two moments in float32, logits and their gradient, the libraries.
-    memory = parameters * (2 * width + 8) + tokens * vocabulary * 8 + (512 << 20)
-    checkpoint = parameters * (width + 8) + (1 << 20)
-    chunks = sum(int(f["size"] or 0) for f in draft.chunk_files)
-    rows = draft.plan.interval.rows * int(values.get("row_length") or 0) * 4 if draft.plan else 0
-    download = draft.base.bytes + chunks + len(draft.plan_bytes)
-    every = max(draft.request.save_every or (draft.facts.head.cadence or 2) // 2, 1)
-    saves = (draft.last_step - draft.first_step + 1) // every + 1
-    return memory, download + rows + checkpoint * saves, download
 
 
 def _keep_plan(settings: Settings, data: bytes, sha256: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -28,10 +29,11 @@ from portal.jobs.fidelity import (
     judge,
 )
 from portal.jobs.hyperparameters import HARMLESS
-from portal.jobs.outputs import MAX_STATE, STATE, open_rows, tensor_files
+from portal.jobs.outputs import MAX_STATE, STATE, open_readable, tensor_files
 from portal.metrics.series import open_series
 from portal.settings import Settings
 from portal.tensors.values import Stored, compare, open_tensors
+from portal.tokens.readers import ReadableFile
 
 LOSSES = ("loss", "train/loss", "train_loss", "training_loss", "lm_loss", "train/CrossEntropyLoss")
 """Names under which runs publish what the trainer calls ``loss``, the likeliest first."""
@@ -60,10 +62,13 @@ def compare_job(
             facts = load_facts(session, spec["base"]["run"], spec["base"]["version"])
         except PortalError as error:
             return Evidence(None, f"The original run cannot be looked up: {error.message}", tolerance)
-        losses = _losses(facts, settings, spec, points, tolerance)
         steps = [s for s in sorted(outputs) if s in set(facts.released_steps)]
-        checkpoints = [_checkpoint(session, settings, facts, step, outputs[step]) for step in steps]
-        stated = _stated_by_base(session, settings, facts, spec["base"]["step"])
+        published = {step: _find_published(session, settings, facts, step) for step in steps}
+        base = _find_published(session, settings, facts, spec["base"]["step"])
+    # Everything that reads files comes after the session: tensors of gigabytes, some of them far away.
+    losses = _losses(facts, settings, spec, points, tolerance)
+    checkpoints = [_checkpoint(settings, step, published[step], outputs[step]) for step in steps]
+    stated = _stated_by_base(base)
     own = _stated_by_job(settings, outputs) or environment
     differs = [
         {"key": key, "run": value, "job": own[key]} for key, value in stated.items() if key in own and own[key] != value
@@ -101,25 +106,48 @@ def _losses(
     return compare_losses(name, published, found, tolerance)
 
 
-def _checkpoint(
-    session: Session, settings: Settings, facts: ReleaseFacts, step: int, files: Sequence[Mapping[str, Any]]
-) -> CheckpointComparison:
+@dataclass(frozen=True)
+class _Published:
+    """Files of a published checkpoint by what they hold; ``trouble`` where they cannot be found."""
+
+    weights: Sequence[ReadableFile] = ()
+    optimizer: Sequence[ReadableFile] = ()
+    state: Sequence[ReadableFile] = ()
+    far: int = 0
+    """Bytes of its weights that lie elsewhere."""
+    trouble: str = ""
+
+
+def _find_published(session: Session, settings: Settings, facts: ReleaseFacts, step: int) -> _Published:
     try:
-        base = find_base(session, facts, step)
-        rows = {"weights": [r for r in base.rows if is_weights(_last(r.path))]}
-        rows["optimizer"] = [r for r in base.rows if _last(r.path) == "optimizer.safetensors"]
-        far = sum(r.size or 0 for r in rows["weights"] if r.local is None)
-        if far > MAX_FAR_BYTES:
-            return CheckpointComparison(
-                step, None, None, f"The published checkpoint lies elsewhere and has {far:,} bytes."
-            )
-        mine = {"weights": [f for f in files if is_weights(str(f["path"]))]}
-        mine["optimizer"] = [f for f in files if f["path"] == "optimizer.safetensors"]
+        rows = find_base(session, facts, step).rows
+        files = [(row, readable_file(session, settings, row)) for row in rows]
+    except PortalError as error:
+        return _Published(trouble=error.message)
+    return _Published(
+        weights=[file for row, file in files if is_weights(_last(row.path))],
+        optimizer=[file for row, file in files if _last(row.path) == "optimizer.safetensors"],
+        state=[file for row, file in files if _last(row.path) == STATE],
+        far=sum(row.size or 0 for row in rows if row.local is None and is_weights(_last(row.path))),
+    )
+
+
+def _checkpoint(
+    settings: Settings, step: int, published: _Published, files: Sequence[Mapping[str, Any]]
+) -> CheckpointComparison:
+    if published.trouble:
+        return CheckpointComparison(step, None, None, f"It could not be read: {published.trouble}")
+    if published.far > MAX_FAR_BYTES:
+        told = f"The published checkpoint lies elsewhere and has {published.far:,} bytes."
+        return CheckpointComparison(step, None, None, told)
+    mine = {"weights": [f for f in files if is_weights(str(f["path"]))]}
+    mine["optimizer"] = [f for f in files if f["path"] == "optimizer.safetensors"]
+    try:
         kinds = {
-            kind: _tensors(open_tensors(tensor_files(settings, mine[kind])), open_rows(session, settings, rows[kind]))
-            if mine[kind] and rows[kind]
+            kind: _tensors(open_tensors(tensor_files(settings, mine[kind])), open_readable(theirs))
+            if mine[kind] and theirs
             else None
-            for kind in ("weights", "optimizer")
+            for kind, theirs in (("weights", published.weights), ("optimizer", published.optimizer))
         }
     except PortalError as error:
         return CheckpointComparison(step, None, None, f"It could not be read: {error.message}")
@@ -145,15 +173,13 @@ def _tensors(found: Mapping[str, Stored], published: Mapping[str, Stored]) -> Te
     return TensorComparison(len(both), equal, most, worst, cosine, unlike[:10])
 
 
-def _stated_by_base(session: Session, settings: Settings, facts: ReleaseFacts, step: int) -> dict[str, Any]:
+def _stated_by_base(base: _Published) -> dict[str, Any]:
     """What the base's trainer_state.json says of the surroundings it was made in."""
+    file = next((f for f in base.state if f.size and f.size <= MAX_STATE), None)
+    if file is None:
+        return {}
     try:
-        rows = find_base(session, facts, step).rows
-        row = next((r for r in rows if _last(r.path) == STATE and r.size and r.size <= MAX_STATE), None)
-        if row is None:
-            return {}
-        file = readable_file(session, settings, row)
-        return _environment(file.store.read_range(file.uri, 0, row.size or 0))
+        return _environment(file.store.read_range(file.uri, 0, file.size or 0))
     except PortalError:
         return {}
 

@@ -31,6 +31,8 @@ class Worker(SQLModel, table=True):
     version: str = text_column()
     host: str = text_column()
     trainer: dict[str, Any] = json_column(dict)
+    machine: dict[str, Any] = json_column(dict)
+    """``{devices: [{name, memory}], memory, disk}`` in bytes, when it attached itself; empty where a cluster places jobs."""
     labels: dict[str, Any] = json_column(dict)
     gpus: int = big_integer()
     free_gpus: int = big_integer()
@@ -175,6 +177,8 @@ class JobOutput(SQLModel, table=True):
     """partial or final."""
     files: list[Any] = json_column(list)
     at_ms: int = big_integer()
+    removed_ms: int | None = big_integer(nullable=True)
+    """When its files were given up: the job had ended long ago, and no run uses them."""
 
 
 class JobEvent(SQLModel, table=True):

@@ -14,6 +14,7 @@ from portal import __version__
 from portal.catalog.jobs.rules import JobRules
 from portal.catalog.signatures import record_portal_key
 from portal.database import Engine, check_schema, create_database_engine, migrate
+from portal.jobs.leftovers import LeftoverWatch
 from portal.jobs.reaper import Reaper
 from portal.scan.schedule import FixityWatch
 from portal.settings import Settings
@@ -88,14 +89,17 @@ def create_app(settings: Settings) -> FastAPI:
     watch = FixityWatch(settings, engine)
     rules = JobRules.of(settings)
     reaper = Reaper(settings, engine, rules)
+    leftovers = LeftoverWatch(settings, engine, rules)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         watch.start()
         reaper.start()
+        leftovers.start()
         yield
         await run_in_threadpool(watch.stop)
         await run_in_threadpool(reaper.stop)
+        await run_in_threadpool(leftovers.stop)
         engine.dispose()
 
     app = FastAPI(

@@ -119,9 +119,19 @@ def json_answer(value: Any, headers: dict[str, str] | None = None, status: int =
 
 def page_answer(request: Request, page: Page[Any]) -> Response:
     """A page of a list, with the next one in `Link` (RFC 8288)."""
-    headers = {}
-    if page.next is not None:
-        # Relative, because an answer is kept for whoever asks next, under whatever host name.
-        query = request.url.include_query_params(cursor=page.next).query
-        headers["Link"] = f'<{request.url.path}?{query}>; rel="next"'
-    return json_answer(page, headers)
+    return json_answer(page, _link_next(request, page))
+
+
+def live_page_answer(request: Request, page: Page[Any]) -> Response:
+    """The same for a list that is made anew for each request, with an ETag: whoever looks again gets 304 until it changes."""
+    made = ready_answer(request, as_json(page))
+    made.headers.update(_link_next(request, page))
+    return made
+
+
+def _link_next(request: Request, page: Page[Any]) -> dict[str, str]:
+    if page.next is None:
+        return {}
+    # Relative, because an answer is kept for whoever asks next, under whatever host name.
+    query = request.url.include_query_params(cursor=page.next).query
+    return {"Link": f'<{request.url.path}?{query}>; rel="next"'}

@@ -21,6 +21,22 @@ class Lenient(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
+class DeviceBody(Lenient):
+    """A GPU of a worker."""
+
+    name: Word = ""
+    memory: Number | None = None
+    """Bytes."""
+
+
+class MachineBody(Lenient):
+    """What a worker's machine has, in bytes."""
+
+    devices: Annotated[list[DeviceBody], Field(max_length=1024)] = []
+    memory: Number | None = None
+    disk: Number | None = None
+
+
 class AttachBody(Lenient):
     """A worker that comes."""
 
@@ -30,6 +46,7 @@ class AttachBody(Lenient):
     labels: Labels = {}
     version: Word = ""
     trainer: Annotated[dict[str, Any], Field(max_length=50)] = {}
+    machine: MachineBody = MachineBody()
     host: Word = ""
 
 

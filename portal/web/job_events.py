@@ -1,13 +1,16 @@
 """What a job tells, live (Server-Sent Events): numbered by the job itself, so that nothing is missed or told twice.
 
 One look at the database serves everybody who watches through this process, and asks only how far each watched job has
-come; what is new is then read once per watcher.
+come; what is new is then read and written out once for all who stand at the same number. Nobody who waits holds a thread
+or a connection of the database.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextvars import Context
+from dataclasses import dataclass
 
 import orjson
 from starlette.concurrency import run_in_threadpool
@@ -23,6 +26,20 @@ ALIVE_S = 15.0
 """Seconds of silence after which a comment is sent, so that proxies and clients see that the line is up."""
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What a job told after a number."""
+
+    events: bytes
+    """As event-stream."""
+    upto: int
+    """The number it covers."""
+    more: bool
+    """Whether there is more already."""
+    ended: str
+    """The state of a job that has ended and told all of it; else empty."""
+
+
 class Watch:
     """How far the watched jobs have told, asked for all of them at once."""
 
@@ -30,20 +47,20 @@ class Watch:
         self._engine = engine
         self._watched: dict[int, list[asyncio.Future[None]]] = {}
         self._after: dict[int, int] = {}
+        self._reads: dict[tuple[int, int], asyncio.Task[Heard]] = {}
         self._looker: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def wait(self, job: int, after: int, seconds: float) -> bool:
         """Until the job may have told more than ``after`` (True), or the time is over (False)."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop, self._watched, self._after, self._looker = loop, {}, {}, None
+        loop = self._here()
         woken: asyncio.Future[None] = loop.create_future()
         self._watched.setdefault(job, []).append(woken)
         # Somebody may be behind the others: the look is compared with the one who has heard least.
         self._after[job] = min(after, self._after.get(job, after))
         if self._looker is None or self._looker.done():
-            self._looker = asyncio.create_task(self._look())
+            # It looks for everybody who watches, so not with the eyes of whoever came first.
+            self._looker = asyncio.create_task(self._look(), context=Context())
         try:
             await asyncio.wait_for(woken, seconds)
         except TimeoutError:
@@ -56,6 +73,32 @@ class Watch:
                 self._watched.pop(job, None)
                 self._after.pop(job, None)
         return True
+
+    async def read(self, job: int, after: int) -> Heard:
+        """What was told after this number. Those who ask for the same at the same time share one look."""
+        self._here()
+        place = (job, after)
+        reading = self._reads.get(place)
+        if reading is None:
+            # For all of them, so not with the eyes of whoever came first; who may see the job was asked before.
+            reading = asyncio.create_task(run_in_threadpool(self._read, job, after), context=Context())
+            self._reads[place] = reading
+            reading.add_done_callback(lambda _: self._reads.pop(place, None))
+        # One of them who leaves must not end it for the others.
+        return await asyncio.shield(reading)
+
+    def _here(self) -> asyncio.AbstractEventLoop:
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._loop, self._watched, self._after, self._reads, self._looker = loop, {}, {}, {}, None
+        return loop
+
+    def _read(self, job: int, after: int) -> Heard:
+        with open_session(self._engine) as session:
+            found, upto, more = read_told(session, job, after)
+            state, number = get_state(session, job)
+        over = state in ENDED and not more and number <= upto
+        return Heard(b"".join(map(written, found)), upto, more or number > upto, state if over else "")
 
     async def _look(self) -> None:
         while self._watched:
@@ -79,21 +122,19 @@ class Watch:
             return list_told(session, jobs)
 
 
-async def stream_told(engine: Engine, watch: Watch, job: int, after: int) -> AsyncIterator[bytes]:
+async def stream_told(watch: Watch, job: int, after: int) -> AsyncIterator[bytes]:
     """Everything after this number as event-stream; ends with ``end`` once the job has ended and all was told."""
     yield b"retry: 2000\n\n"
     while True:
-        found, after, more = await run_in_threadpool(_read, engine, job, after)
-        for told in found:
-            yield written(told)
-        if more:
+        heard = await watch.read(job, after)
+        after = heard.upto
+        if heard.events:
+            yield heard.events
+        if heard.more:
             continue
-        state, number = await run_in_threadpool(_state, engine, job)
-        if state in ENDED and number <= after:
-            yield f"id: {after}\nevent: end\ndata: {orjson.dumps({'state': state}).decode()}\n\n".encode()
+        if heard.ended:
+            yield f"id: {after}\nevent: end\ndata: {orjson.dumps({'state': heard.ended}).decode()}\n\n".encode()
             return
-        if number > after:
-            continue
         if not await watch.wait(job, after, ALIVE_S):
             yield b": still here\n\n"
         if is_stopping():
@@ -103,13 +144,3 @@ async def stream_told(engine: Engine, watch: Watch, job: int, after: int) -> Asy
 def written(told: Told) -> bytes:
     """One event; JSON has no line breaks, so log text needs no further care."""
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (told.number, told.kind.encode(), orjson.dumps(told.data))
-
-
-def _read(engine: Engine, job: int, after: int) -> tuple[list[Told], int, bool]:
-    with open_session(engine) as session:
-        return read_told(session, job, after)
-
-
-def _state(engine: Engine, job: int) -> tuple[str, int]:
-    with open_session(engine) as session:
-        return get_state(session, job)

@@ -28,7 +28,7 @@ from portal.errors import BadRequest, FileNotCatalogued, Forbidden
 from portal.jobs.preflight import Preview, preview_job, submit_job
 from portal.jobs.requests import JobRequest
 from portal.storage.blobs import open_blobs
-from portal.web.deps import Cursor, Db, Desk, Limit, PortalAddress, as_json, get_desk, page_answer, ready_answer
+from portal.web.deps import Cursor, Db, Desk, Limit, PortalAddress, as_json, get_desk, live_page_answer, ready_answer
 from portal.web.elsewhere import Told, about_content, send_elsewhere
 from portal.web.files import send_local
 from portal.web.job_access import JobCaller, MaybeCaller
@@ -57,7 +57,7 @@ def read_jobs(  # noqa: PLR0913 - every way a list can be narrowed
 ) -> Response:
     """The newest first."""
     by = caller.name if mine else None
-    return page_answer(request, list_jobs(db, state or None, run or None, by, limit, cursor, step))
+    return live_page_answer(request, list_jobs(db, state or None, run or None, by, limit, cursor, step))
 
 
 @router.post("/jobs", status_code=201, response_model=JobDetail, summary="Submit a job")
@@ -130,7 +130,7 @@ def stream_job(
     last = request.headers.get("last-event-id", "")
     if last and not (last.isascii() and last.isdigit() and len(last) < 17):
         raise BadRequest("Last-Event-ID is not one this portal sent.", "Leave it out to begin at the first.")
-    stream = stream_told(get_desk(request).engine, jobs.watch, job, max(after, int(last or 0)))
+    stream = stream_told(jobs.watch, job, max(after, int(last or 0)))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, 200, headers, "text/event-stream")
 

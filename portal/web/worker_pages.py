@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from portal.catalog.jobs.listing import as_time
-from portal.catalog.jobs.workers import drain, list_workers
+from portal.catalog.jobs.workers import WorkerView, drain, list_workers
 from portal.web.deps import Cursor, Db, PortalAddress, get_desk
+from portal.web.filters import in_bytes
 from portal.web.forms import Form
 from portal.web.job_desk import Jobs
 from portal.web.job_lists import LOOK_S, stamp_of
@@ -28,6 +30,7 @@ STATES = {
     "ready": ("good", "It asks for jobs."),
     "busy": ("info", "It runs as many jobs as it takes at a time."),
     "draining": ("warn", "It finishes what it has and takes nothing new."),
+    "unfit": ("bad", "Its interpreter has no torch or no transformers, so it gets no jobs: see --python."),
     "silent": ("", "It was not heard of for longer than a lease: what it ran goes to others."),
     "revoked": ("bad", "Its token was revoked."),
 }
@@ -57,6 +60,7 @@ def show_workers(  # noqa: PLR0913 - what a page needs
         "workers": workers,
         "states": STATES,
         "as_time": as_time,
+        "haves": {worker.id: haves_of(worker) for worker in workers.items},
         "alive": bool(alive),
         "stamp": stamp,
         "every": LOOK_S,
@@ -76,6 +80,17 @@ def drain_worker(request: Request, worker: WorkerId, form: Form) -> Response:
     get_actor(request)
     drain(get_desk(request).engine, worker, bool(form.get("on")))
     return RedirectResponse("/workers", 303)
+
+
+def haves_of(worker: WorkerView) -> list[str]:
+    """What a worker's machine has, a line for each kind of GPU, then memory and disk, as it said when it came."""
+    devices = [
+        " ".join(part for part in (d.get("name"), in_bytes(d["memory"]) if d.get("memory") else "") if part)
+        for d in worker.machine.get("devices") or []
+    ]
+    lines = [f"{count} × {name}" if count > 1 else name for name, count in Counter(filter(None, devices)).items()]
+    rest = (("memory", worker.machine.get("memory")), ("disk", worker.machine.get("disk")))
+    return lines + [f"{in_bytes(size)} {what}" for what, size in rest if size is not None]
 
 
 def attach_commands(address: str) -> list[tuple[str, str]]:

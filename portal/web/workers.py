@@ -15,7 +15,7 @@ from portal.catalog.answers import Page
 from portal.catalog.jobs.queue import Lease, Offer, claim
 from portal.catalog.jobs.workers import Attached, WorkerView, attach, drain, list_workers, see
 from portal.web.access import AllowedCaller
-from portal.web.deps import Cursor, Db, Limit, PortalAddress, as_json, get_desk, page_answer
+from portal.web.deps import Cursor, Db, Limit, PortalAddress, as_json, get_desk, live_page_answer
 from portal.web.job_bodies import AttachBody, LeaseBody
 from portal.web.job_desk import JobDesk, Jobs
 from portal.web.stopping import is_stopping
@@ -55,7 +55,7 @@ def read_workers(
     request: Request, db: Db, jobs: Jobs, limit: Limit = 100, cursor: Cursor = None, alive: bool = False
 ) -> Response:
     """Those heard of last first; ``alive`` leaves out those that are silent for longer than a lease."""
-    return page_answer(request, list_workers(db, jobs.rules, limit, cursor, alive))
+    return live_page_answer(request, list_workers(db, jobs.rules, limit, cursor, alive))
 
 
 @router.post("/workers/{worker}/lease", summary="Ask for a job", response_model=None)

@@ -21,7 +21,14 @@ class FakeWorker:
         self.http = httpx.Client(
             base_url=f"{address}/api/v1", headers={"Authorization": f"Bearer {secret}"}, timeout=30
         )
-        said = {"name": name, "executor": "process", "gpus": 0, "trainer": {"torch": "2.9.0"}, "host": "node7", **about}
+        said = {
+            "trainer": {"torch": "2.9.0", "transformers": "5.0"},
+            "name": name,
+            "executor": "process",
+            "gpus": 0,
+            "host": "node7",
+            **about,
+        }
         self.id = self._post("/workers", said)["worker"]
 
     def close(self) -> None:

@@ -53,7 +53,13 @@ def fill_jobs(engine: Engine, settings: Settings, folder: Path) -> None:
         engine,
         None,
         Attached(
-            "lab-a100", "slurm", 8, {"site": "a", "gpu": "a100"}, "0.1", {"torch": "2.9.0", "python": "3.12"}, "login1"
+            "lab-a100",
+            "slurm",
+            8,
+            {"site": "a", "gpu": "a100"},
+            "0.1",
+            {"torch": "2.9.0", "transformers": "5.0", "python": "3.12"},
+            "login1",
         ),
         rules,
     )

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import signal
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.flows.live import LivePortal, LiveWorker, wait_for
+from tests.flows.kills import VICTIMS, derived_runs, kill_many
+from tests.flows.live import LivePortal, LiveWorker
 from tests.ray_head import RayHead
 from tests.slurm import SlurmCluster
 from tests.trainer_environment import trainer_python
@@ -46,12 +44,6 @@ def workers() -> Iterator[list[LiveWorker]]:
     yield made
     for worker in made:
         worker.close()
-
-
-def derived_runs(portal: LivePortal, job: int) -> list[str]:
-    """Names of runs that a job made."""
-    names = [run["run"] for run in portal.http.get("/runs", params={"limit": 500}).json()["items"]]
-    return [name for name in names if name.startswith("derived/") and name.endswith(f"-j{job}")]
 
 
 @pytest.mark.timeout(600)
@@ -99,47 +91,10 @@ def test_a_job_goes_from_slurm_to_ray_to_a_process_and_comes_out_bit_for_bit(
 
 @pytest.mark.timeout(60 + 120 * KILLS)
 @pytest.mark.xdist_group("engine-ray")
-@pytest.mark.parametrize("victim", ["agent", "runner", "trainer", "portal"])
-def test_whoever_is_killed_the_job_ends_right(portal: LivePortal, workers: list[LiveWorker], victim: str) -> None:
-    """One derived run for each job; no line of a log that the portal had is lost."""
-    worker = LiveWorker(portal, "process", ["--gpus", "0"])
-    workers.append(worker)
-    worker.start()
-    moments = random.Random(os.urandom(8))
-    for _ in range(KILLS):
-        job = portal.submit(kind="resume", step=300, steps=25, save_every=10)
-        wait_for(lambda j=job: portal.job(j).get("attempts"), "a lease")
-        wait = moments.uniform(0, 6)
-        let_pass(portal, job, wait)
-        had = {a["number"]: portal.log(job, a["number"]) for a in portal.job(job)["attempt_list"]}
-        kill(victim, portal, worker)
-        ended = portal.wait_for_end(job)
-        assert ended["state"] == "succeeded", (victim, wait, ended["message"], ended["attempt_list"], worker.said())
-        for number, log in had.items():
-            assert portal.log(job, number).startswith(log), (victim, wait, number)
-        assert derived_runs(portal, job) == [ended["derived_run"]], (victim, wait)
-
-
-def let_pass(portal: LivePortal, job: int, seconds: float) -> None:
-    """Let some time pass; less where the job ends before."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and portal.job(job).get("state") not in ("succeeded", "failed"):
-        time.sleep(0.05)
-
-
-def kill(victim: str, portal: LivePortal, worker: LiveWorker) -> None:
-    """End a process without a word; agent and portal are started again, as their supervisors would."""
-    if victim == "portal":
-        portal.kill()
-        portal.start()
-    elif victim == "agent":
-        worker.kill()
-        worker.start()
-    else:
-        word = {"runner": "portal.worker.runner", "trainer": "portal.trainer"}[victim]
-        for pid in worker.processes(word):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_whoever_is_killed_the_job_ends_right(portal: LivePortal, victim: str) -> None:
+    """One derived run for each job; no line of a log that the portal had is lost. `python -m tests.flows.kills` does more."""
+    assert len(kill_many(portal, victim, KILLS, random.Random(os.urandom(8)))) == KILLS
 
 
 @pytest.mark.timeout(180)

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from portal.catalog.accounts import create_token
+from portal.catalog.jobs.workers import Attached, attach
 from portal.manifest.canonical import canonical_digest
 from portal.settings import Settings
 from portal.web.app import create_app
@@ -105,6 +106,34 @@ def test_a_preview_shows_what_a_job_would_do_and_keeps_nothing(person: Person, s
     assert mixed["plan"]["sources"] == {"stories": 67, "code": 53}
     assert mixed["plan"]["confidence"] == "chosen"
     assert any("as it lies there" in note for note in mixed["plan"]["notes"])
+
+
+def test_a_preview_says_which_worker_could_run_it_and_what_the_others_lack(
+    person: Person, app: FastAPI, engine: Engine
+) -> None:
+    rules, both = app.state.jobs.rules, {"torch": "2.13", "transformers": "5.23"}
+    small = {"devices": [{"name": "H200", "memory": 1 << 20}], "memory": 1 << 40, "disk": 100}
+    for name, gpus, trainer, machine in (
+        ("bare", 0, {"python": "3.11"}, {}),
+        ("fits", 0, both, {"devices": [], "memory": 1 << 40, "disk": 1 << 40}),
+        ("narrow", 0, both, {"memory": 1 << 20}),
+        ("small", 1, both, small),
+        ("untold", 0, {}, {"devices": "odd", "memory": None, "disk": "much"}),
+    ):
+        attach(engine, None, Attached(name, "process", gpus, {}, "0", trainer, "here", machine), rules)
+    shown = person.preview().json()
+    assert shown["workers"] == ["fits", "untold"]
+    lacks = {fit["worker"]: fit["lacks"] for fit in shown["unfit"]}
+    assert lacks["bare"] == ["no torch", "no transformers"]
+    assert lacks["narrow"][0].startswith("1 MiB of memory, ")
+    assert lacks["small"][0].startswith("100 B of disk, ")
+    on_gpu = person.preview(gpus=1, labels={"site": "a"}).json()
+    assert on_gpu["workers"] == []
+    lacks = {fit["worker"]: fit["lacks"] for fit in on_gpu["unfit"]}
+    assert lacks["fits"] == ["no label site=a", "0 GPUs of 1"]
+    assert lacks["small"][1].startswith("1 MiB of GPU memory, ")
+    (line,) = [line for line in on_gpu["checks"] if line["code"] == "no-worker"]
+    assert "bare: no torch" in line["message"]
 
 
 def test_what_is_not_published_is_asked_for(
@@ -236,6 +265,14 @@ def test_lists_cost_the_same_however_long_they_are(person: Person, app: FastAPI,
         seen += [j["id"] for j in page["items"]]
     assert seen == list(range(31, 0, -1))
     assert person.http.get("/api/v1/jobs?mine=true", headers=person.headers).json()["total"] == 1
+    for path in ("/api/v1/jobs?limit=10", "/api/v1/workers"):
+        known = {"If-None-Match": person.http.get(path).headers["etag"]}
+        assert (again := person.http.get(path, headers=known)).status_code == 304
+        assert again.content == b""
+    put(engine, rules)
+    changed = person.http.get("/api/v1/jobs?limit=10", headers={"If-None-Match": known["If-None-Match"]})
+    assert changed.status_code == 200
+    assert 'rel="next"' in changed.headers["link"]
     assert person.http.get("/api/v1/jobs?state=nope").status_code == 400
     assert person.http.get("/api/v1/jobs?cursor=x").status_code == 400
     assert person.http.get("/api/v1/jobs/999").json()["code"] == "job-not-found"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -15,6 +16,8 @@ from portal.catalog.jobs.rules import JobRules
 from portal.jobs.reaper import Reaper
 from portal.settings import Settings
 from portal.web.job_desk import JobDesk
+from portal.web.job_events import Heard, Watch
+from tests.catalog.queries import counted
 from tests.jobs.enqueued import Clock, put
 
 POINTS = [{"step": s, "name": "loss", "value": 3.5} for s in range(301, 351)]
@@ -231,6 +234,39 @@ def test_numbers_that_are_not_finite_are_kept_by_name(agent: Agent, engine: Engi
         agent.say(lease, "metrics", points=[point])
         (found,) = agent.http.get(f"/api/v1/jobs/{lease['job']}/metrics").json()
         assert (found["value"], found["special"]) == (None, point["value"])
+
+
+def test_a_worker_without_torch_gets_no_jobs(agent: Agent, http: TestClient, engine: Engine, rules: JobRules) -> None:
+    put(engine, rules)
+    about = {"name": "w1", "trainer": {"python": "3.11"}, "machine": {"memory": 8, "disk": 5}}
+    assert agent.post("/workers", about).status_code == 200
+    assert agent.lease().status_code == 204
+    (there,) = http.get("/api/v1/workers").json()["items"]
+    assert (there["state"], there["machine"]) == ("unfit", {"devices": [], "memory": 8, "disk": 5})
+    assert agent.post("/workers", {"name": "w1", "trainer": {"torch": "2", "transformers": "5"}}).status_code == 200
+    assert agent.lease().status_code == 200
+    assert agent.post("/workers", {"name": "w1", "machine": {"memory": -1}}).status_code == 400
+
+
+def test_many_who_watch_share_their_looks(engine: Engine, rules: JobRules) -> None:
+    """Fifty at the same number ask the database as often as one, and one who leaves takes nothing from the others."""
+    job = put(engine, rules)
+    watch = Watch(engine)
+
+    async def look() -> list[Heard | BaseException]:
+        asked = [asyncio.create_task(watch.read(job, 0)) for _ in range(50)]
+        await asyncio.sleep(0)
+        asked[0].cancel()
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    with counted(engine) as queries:
+        alone = asyncio.run(watch.read(job, 0))
+        few = len(queries)
+        heard = asyncio.run(look())
+    assert len(queries) == 2 * few
+    assert isinstance(heard[0], asyncio.CancelledError)
+    assert heard[1:] == [alone] * 49
+    assert b"event: state" in alone.events
 
 
 def test_what_is_watched_can_be_gone_on_with(agent: Agent, http: TestClient, engine: Engine, rules: JobRules) -> None:

@@ -71,6 +71,8 @@ class OutputView:
     kind: str
     files: list[dict[str, Any]]
     at: datetime
+    removed_at: datetime | None = None
+    """When its files were given up, because the job had ended long ago and no run uses them."""
 
 
 @dataclass(frozen=True)

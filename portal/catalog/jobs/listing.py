@@ -102,7 +102,14 @@ def get_job(session: Session, job_id: int) -> JobDetail:
     numbers = {a.id: a.number for a in attempts}
     handed = select(JobOutput).where(col(JobOutput.job_id) == job_id).order_by(col(JobOutput.step), col(JobOutput.id))
     outputs = [
-        OutputView(numbers.get(o.attempt_id, 0), o.step, o.kind, o.files, as_time(o.at_ms))
+        OutputView(
+            numbers.get(o.attempt_id, 0),
+            o.step,
+            o.kind,
+            o.files,
+            as_time(o.at_ms),
+            None if o.removed_ms is None else as_time(o.removed_ms),
+        )
         for o in session.scalars(handed)
     ]
     return JobDetail(
@@ -265,7 +272,7 @@ def get_submitter(session: Session, job_id: int) -> str:
 
 def find_output_file(session: Session, job_id: int, sha256: str) -> dict[str, Any] | None:
     """A file that an attempt of this job handed in."""
-    handed = select(col(JobOutput.files)).where(col(JobOutput.job_id) == job_id)
+    handed = select(col(JobOutput.files)).where(col(JobOutput.job_id) == job_id, col(JobOutput.removed_ms).is_(None))
     for row in session.execute(handed):
         for file in row.files:
             if file.get("sha256") == sha256:

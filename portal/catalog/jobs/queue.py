@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, bindparam, func, insert, select, update
 from sqlmodel import Session, col
 
 from portal.catalog.jobs.labels import answered_by, written_labels
@@ -23,8 +23,42 @@ from portal.manifest.canonical import canonical_bytes, canonical_digest
 from portal.models import Job, JobAttempt, JobOutput, JobOwner
 
 _ATTEMPTS: Any = JobAttempt.__table__  # type: ignore[attr-defined]
+_JOBS: Any = Job.__table__  # type: ignore[attr-defined]
+_ADD_ATTEMPT = insert(_ATTEMPTS)
 MAX_TRIES = 50
 """People at their limit whose jobs one request for work looks past."""
+
+
+def _taking() -> Any:
+    """The claim, written once: the tables' own statement costs a third of what the models' does."""
+    job = _JOBS.c
+    first = (
+        select(job.id)
+        .where(
+            job.state == QUEUED,
+            job.not_before_ms <= bindparam("now"),
+            job.gpus <= bindparam("free"),
+            job.needs.in_(bindparam("answered", expanding=True)),
+            job.submitted_by.not_in(bindparam("full", expanding=True)),
+        )
+        .order_by(job.priority.desc(), job.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    taken = update(_JOBS).where(job.id == first.scalar_subquery(), job.state == QUEUED)
+    named = ("id", "attempts", "fence", "submitted_by", "spec", "spec_digest", "step", "resume_step", "told")
+    return taken.values(
+        state=LEASED,
+        fence=job.fence + 1,
+        attempts=job.attempts + 1,
+        worker_id=bindparam("worker"),
+        lease_until_ms=bindparam("until"),
+        told=job.told + 1,
+        message="",
+    ).returning(*(job[name] for name in named))
+
+
+_TAKE = _taking()
 
 
 @dataclass(frozen=True)
@@ -172,42 +206,15 @@ def list_wanted(session: Session, rules: JobRules) -> list[Wanted]:
 
 
 def _take(session: Session, offer: Offer, rules: JobRules, full: Sequence[str], now: int) -> Row[Any] | None:
-    first = (
-        select(col(Job.id))
-        .where(
-            col(Job.state) == QUEUED,
-            col(Job.not_before_ms) <= now,
-            col(Job.gpus) <= offer.free_gpus,
-            col(Job.needs).in_(answered_by(offer.labels)),
-        )
-        .order_by(col(Job.priority).desc(), col(Job.id))
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    if full:
-        first = first.where(col(Job.submitted_by).not_in(full))
-    taken = update(Job).where(col(Job.id) == first.scalar_subquery(), col(Job.state) == QUEUED)
-    return session.execute(
-        taken.values(
-            state=LEASED,
-            fence=col(Job.fence) + 1,
-            attempts=col(Job.attempts) + 1,
-            worker_id=offer.worker_id,
-            lease_until_ms=now + rules.lease_ms,
-            told=col(Job.told) + 1,
-            message="",
-        ).returning(
-            col(Job.id),
-            col(Job.attempts),
-            col(Job.fence),
-            col(Job.submitted_by),
-            col(Job.spec),
-            col(Job.spec_digest),
-            col(Job.step),
-            col(Job.resume_step),
-            col(Job.told),
-        )
-    ).first()
+    given = {
+        "now": now,
+        "until": now + rules.lease_ms,
+        "worker": offer.worker_id,
+        "free": offer.free_gpus,
+        "answered": answered_by(offer.labels),
+        "full": list(full),
+    }
+    return session.execute(_TAKE, given).first()
 
 
 def _is_beyond_limit(session: Session, person: str, rules: JobRules) -> bool:
@@ -236,7 +243,7 @@ def _record_attempt(session: Session, row: Row[Any], offer: Offer, secret: str, 
         "environment": {},
         **dict.fromkeys(("log_bytes", "log_kept", "log_carry"), 0),
     }
-    session.execute(insert(_ATTEMPTS).values(**attempt))
+    session.execute(_ADD_ATTEMPT, attempt)
     message = f"Attempt {row.attempts} went to {offer.worker}, from step {started_from}."
     tell(session, row.id, row.told, now, "state", {"state": LEASED, "message": message}, row.attempts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Row, func, select, update
@@ -20,6 +20,8 @@ from portal.database import Engine
 from portal.errors import BadRequest, Conflict, Forbidden, NameTaken, WorkerNotFound
 from portal.models import ApiToken, Job, Worker
 
+LIBRARIES = ("torch", "transformers")
+
 
 @dataclass(frozen=True)
 class Attached:
@@ -32,6 +34,8 @@ class Attached:
     version: str
     trainer: Mapping[str, Any]
     host: str
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    """``{devices: [{name, memory}], memory, disk}`` in bytes; empty where its engine places jobs."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,14 @@ class WorkerView:
     version: str
     trainer: dict[str, Any]
     labels: dict[str, str]
+    machine: dict[str, Any]
+    """What it has, in bytes, as of when it came: `devices` (name, memory), `memory`, `disk`."""
     gpus: int
     free_gpus: int
     free_slots: int
     state: str
-    """``ready``, ``busy`` (no slot free), ``draining``, ``silent`` (not heard of for a lease) or ``revoked``."""
+    """``ready``, ``busy`` (no slot free), ``draining``, ``unfit`` (it has no torch), ``silent`` (not heard of for a lease)
+    or ``revoked``."""
     jobs: list[int]
     """Those it runs now."""
     registered_ms: int
@@ -69,6 +76,7 @@ def attach(engine: Engine, token_id: int | None, said: Attached, rules: JobRules
         "version": said.version,
         "host": said.host,
         "trainer": storable(dict(said.trainer)),
+        "machine": storable(dict(said.machine)),
         "labels": dict(said.labels),
         "gpus": said.gpus,
         "free_gpus": said.gpus,
@@ -116,6 +124,7 @@ def see(  # noqa: PLR0913 - what a worker tells when it asks for work
                 col(Worker.labels),
                 col(Worker.told_to_drain),
                 col(Worker.registration),
+                col(Worker.trainer),
             )
         ).first()
         if row is None:
@@ -128,7 +137,7 @@ def see(  # noqa: PLR0913 - what a worker tells when it asks for work
             )
     assert row is not None  # noqa: S101 - refused above
     offer = Offer(worker_id, row.name, row.executor, row.host, row.labels, free[0])
-    return offer, not (draining or row.told_to_drain) and free[1] > 0
+    return offer, not (draining or row.told_to_drain or lacking_libraries(row.trainer)) and free[1] > 0
 
 
 def drain(engine: Engine, worker_id: int, on: bool = True) -> None:
@@ -163,23 +172,6 @@ def list_workers(
     return Page(items, total, str(start + limit) if start + limit < total else None)
 
 
-def list_matching(session: Session, rules: JobRules, labels: Mapping[str, str], gpus: int) -> list[str]:
-    """Names of the workers that are alive, take jobs, and have these labels and so many GPUs; one query."""
-    alive = col(Worker.seen_ms) >= rules.clock() - rules.lease_ms
-    taking = col(Worker.draining).is_(False) & col(Worker.told_to_drain).is_(False) & (col(Worker.gpus) >= gpus)
-    asked = (
-        select(col(Worker.name), col(Worker.labels), col(ApiToken.revoked_at))
-        .outerjoin(ApiToken, col(ApiToken.id) == col(Worker.token_id))
-        .where(alive, taking)
-        .order_by(col(Worker.name))
-    )
-    return [
-        row.name
-        for row in session.execute(asked)
-        if row.revoked_at is None and all(row.labels.get(key) == value for key, value in labels.items())
-    ]
-
-
 def _view(row: Row[Any], jobs: list[int], rules: JobRules) -> WorkerView:
     worker: Worker = row[0]
     return WorkerView(
@@ -190,6 +182,7 @@ def _view(row: Row[Any], jobs: list[int], rules: JobRules) -> WorkerView:
         version=worker.version,
         trainer=worker.trainer,
         labels=worker.labels,
+        machine=worker.machine,
         gpus=worker.gpus,
         free_gpus=worker.free_gpus,
         free_slots=worker.free_slots,
@@ -207,7 +200,14 @@ def _state(worker: Worker, revoked: bool, rules: JobRules) -> str:
         return "silent"
     if worker.draining or worker.told_to_drain:
         return "draining"
+    if lacking_libraries(worker.trainer):
+        return "unfit"
     return "ready" if worker.free_slots else "busy"
+
+
+def lacking_libraries(trainer: Mapping[str, Any]) -> list[str]:
+    """What training needs and this worker said it has not; nothing for one that did not say."""
+    return [name for name in LIBRARIES if not trainer.get(name)] if trainer else []
 
 
 def _check(said: Attached) -> None:

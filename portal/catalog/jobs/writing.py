@@ -21,6 +21,19 @@ from portal.models import Job, JobEvent
 ATTEMPT_MARK = "llm360_attempt_"
 """Begins the secrets of attempts; like every token of the portal they are kept as a digest."""
 _EVENTS: Any = JobEvent.__table__  # type: ignore[attr-defined]
+_JOBS: Any = Job.__table__  # type: ignore[attr-defined]
+_ADD_EVENT = insert(_EVENTS)
+_FENCED: tuple[str, ...] = (
+    "told",
+    "accepted",
+    "state",
+    "cancel_ms",
+    "cancel_force",
+    "first_step",
+    "last_step",
+    "progress_step",
+)
+_FENCED += ("resume_step", "failures", "stalls")
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
@@ -47,26 +60,10 @@ def update_fenced(session: Session, job_id: int, number: int, fence: int, values
     The row stays locked until the transaction ends, so that the numbers of one job become visible in their order.
     Raises StaleLease for any other attempt.
     """
-    changed = update(Job).where(
-        col(Job.id) == job_id,
-        col(Job.attempts) == number,
-        col(Job.fence) == fence,
-        col(Job.state).in_(LIVE),
-    )
+    job = _JOBS.c
+    changed = update(_JOBS).where(job.id == job_id, job.attempts == number, job.fence == fence, job.state.in_(LIVE))
     row = session.execute(
-        changed.values(told=col(Job.told) + 1, **values).returning(
-            col(Job.told),
-            col(Job.accepted),
-            col(Job.state),
-            col(Job.cancel_ms),
-            col(Job.cancel_force),
-            col(Job.first_step),
-            col(Job.last_step),
-            col(Job.progress_step),
-            col(Job.resume_step),
-            col(Job.failures),
-            col(Job.stalls),
-        )
+        changed.values(told=job.told + 1, **values).returning(*(job[name] for name in _FENCED))
     ).first()
     if row is None:
         raise StaleLease(
@@ -103,7 +100,7 @@ def tell(  # noqa: PLR0913 - the columns of an event
     """Add an event under a number that was taken."""
     # Not through the ORM: this is the most frequent row of all, and nobody needs it back.
     event = {"job_id": job_id, "number": number, "attempt": attempt, "at_ms": at_ms, "kind": kind}
-    session.execute(insert(_EVENTS).values(data=storable(dict(data)), **event))
+    session.execute(_ADD_EVENT, {"data": storable(dict(data)), **event})
 
 
 def new_secret() -> str:
