@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine, create_engine, event, inspect
+from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import DatabaseError as DatabaseFault
@@ -27,7 +27,9 @@ __all__ = [
     "Engine",
     "check_schema",
     "create_database_engine",
+    "known_revisions",
     "migrate",
+    "migrate_over",
     "migrations_folder",
     "open_session",
 ]
@@ -67,12 +69,24 @@ def migrate(engine: Engine) -> None:
     """Bring the schema up to date."""
     if _is_current(engine):
         return
+    with engine.begin() as connection:
+        migrate_over(connection)
+
+
+def migrate_over(connection: Connection, revision: str = "head") -> None:
+    """Bring the schema to a revision inside a transaction of the caller's: up, or with ``base`` down to nothing."""
     from alembic import command  # noqa: PLC0415 - half a second that a schema that is up to date does not need
 
-    with engine.begin() as connection:
-        config = _alembic_config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    config = _alembic_config()
+    config.attributes["connection"] = connection
+    (command.downgrade if revision == "base" else command.upgrade)(config, revision)
+
+
+def known_revisions() -> list[str]:
+    """Revisions of the schema that this version knows, the newest first."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - as above
+
+    return [script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()]
 
 
 def check_schema(engine: Engine) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tomllib
 from pathlib import Path
 
 from pydantic import Field, SecretStr
@@ -125,3 +127,33 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment first, then ``portal.toml`` in the working folder."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def named_variables() -> list[str]:
+    """Names of all variables that begin like settings, known or not."""
+    return sorted(name for name in os.environ if name.upper().startswith("PORTAL_"))
+
+
+def secret_files(settings: Settings) -> list[Path]:
+    """Files of this process that hold secrets, where they are there."""
+    home = Path(os.environ.get("HOME", "/"))
+    named = [
+        Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or home / ".aws" / "credentials"),
+        Path(os.environ.get("PGPASSFILE") or home / ".pgpass"),
+        Path(".env"),
+    ]
+    toml = Path("portal.toml")
+    if toml.is_file() and _holds_secret(toml):
+        named.append(toml)
+    if settings.signing_key:
+        named.append(settings.signing_key)
+    return [path for path in named if path.is_file()]
+
+
+def _holds_secret(toml: Path) -> bool:
+    try:
+        found = tomllib.loads(toml.read_text("utf-8"))
+    except (OSError, ValueError):
+        return True
+    secret = {name for name, field in Settings.model_fields.items() if field.annotation is SecretStr}
+    return any(found.get(name) for name in secret) or "@" in str(found.get("database_url", ""))

@@ -73,6 +73,18 @@ COMMANDS = {
     ),
     "demo": Command("serve", "Build the demo runs once and serve them, or publish them --to a portal."),
     "migrate": Command("serve", "Bring the database's schema up to date."),
+    "backup": Command(
+        "backup",
+        "Put catalog, own store, metrics and indexes into a place, while the portal serves; what is there is not copied again.",
+    ),
+    "restore": Command(
+        "restore",
+        "Put a backup into an empty portal (PORTAL_DATA, PORTAL_DATABASE_URL, PORTAL_STORAGE_URL), every byte compared.",
+    ),
+    "doctor": Command(
+        "doctor",
+        "Check this installation in a few seconds: each part is ok, warn or fail, with what to do; exit code 1 on fail.",
+    ),
 }
 
 

@@ -22,7 +22,7 @@ def explain(error: Exception) -> int | None:
         complain(str(error))
         return 2 if isinstance(error, UsageError) else 1
     if isinstance(error, ValidationError) and error.title == "Settings":
-        complain(_setting(error.errors()[0]))
+        complain(explain_setting(error.errors()[0]))
         return 2
     if isinstance(error, OSError) and error.strerror:
         complain(f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}.")
@@ -30,7 +30,8 @@ def explain(error: Exception) -> int | None:
     return None
 
 
-def _setting(fault: Mapping[str, Any]) -> str:
+def explain_setting(fault: Mapping[str, Any]) -> str:
+    """What is wrong with one setting."""
     name = "_".join(str(part) for part in fault["loc"]).upper()
     return (
         f"The setting PORTAL_{name} cannot be used: {fault['msg']}. Correct the variable, or its line in portal.toml."
