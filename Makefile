@@ -5,7 +5,7 @@ DATA ?= portal-data
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo trainer test check check-js bench screenshots format lock vendor wheel clean
+.PHONY: demo trainer test check check-js compose-check bench screenshots format lock vendor wheel clean
 
 demo: $(VENV)/.serve
 	$(BIN)/portal demo --data "$(DATA)" --port $(PORT)
@@ -51,6 +51,10 @@ lock: $(VENV)/.dev
 check-js:
 	cd .ci/js && npm ci --silent
 	.ci/js/node_modules/.bin/eslint --config .ci/js/eslint.config.js --max-warnings 0 static/js
+
+# Needs Docker, and says so where there is none. WHAT=bridges looks at .compose/bridges.yaml.
+compose-check: $(VENV)/.dev
+	$(BIN)/python -m tests.compose $(WHAT)
 
 # Needs node and npm, and only after a version in static/vendor/package.json changed: the results are committed.
 vendor:

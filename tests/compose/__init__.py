@@ -1,0 +1,1 @@
+"""compose.yaml on a real engine: ``python -m tests.compose``."""
