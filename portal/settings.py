@@ -109,6 +109,26 @@ class Settings(BaseSettings):
     anonymous_jobs: bool = Field(
         False, description="Whether jobs may be submitted and cancelled without a token (`portal demo` sets it)."
     )
+    session_hours: float = Field(
+        168.0, gt=0, le=8760, description="How long a browser stays signed in, however often it is used, in hours."
+    )
+    session_idle_hours: float = Field(
+        24.0, ge=0, le=8760, description="Hours without a request after which it is signed out; 0: it is not."
+    )
+    token_days: int = Field(90, ge=1, le=3650, description="Days that tokens are good which people make themselves.")
+    token_max_days: int = Field(365, ge=1, le=3650, description="Days that such a token may be good at most.")
+    oidc_issuer: str = Field(
+        "",
+        pattern=r"^(https://[^\s?#]+|http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/[^\s?#]*)?)?$",
+        description="OpenID Connect provider that people sign in with, as it names itself; empty: tokens alone.",
+    )
+    oidc_client_id: str = Field("", description="What that provider knows this portal by.")
+    oidc_client_secret: SecretStr = Field(SecretStr(""), description="The portal's secret there; empty: it has none.")
+    oidc_scope: str = Field("openid profile email", description="What is asked of that provider.")
+    oidc_claim: str = Field("groups", description="Claim of its ID tokens that roles follow from; a.b for b inside a.")
+    oidc_roles: str = Field(
+        "", description="Who gets which role: VALUE=ROLE[@ORGANISATION], by semicolons; the first that fits counts."
+    )
     answer_cache_bytes: int = Field(128 * MIB, description="Memory for ready-made answers of published runs, in bytes.")
 
     @property

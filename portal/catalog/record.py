@@ -20,6 +20,7 @@ from sqlmodel import Session, col, select
 from portal.catalog.answers import FoundFinding
 from portal.catalog.bulk import Columns, insert_columns, next_ids
 from portal.catalog.recorded import RecordedFile, ReleaseRecord
+from portal.catalog.reviewed import known_explanations
 from portal.catalog.revisions import bump_revision
 from portal.catalog.rows import (
     checkpoint_row,
@@ -129,9 +130,9 @@ def record_findings(
     """Make ``findings`` the open findings of a release.
 
     One that was open and is not found any more becomes ``fixed``; one that a person explained stays
-    explained; one that comes back is open again. ``met`` are what publishing met in the files while
-    reading them: no scan looks for these again, so they stay as long as the release. Codes in ``kept``
-    were not looked for and stay as they are.
+    explained, also in the next version where it says the same; one that comes back is open again. ``met``
+    are what publishing met in the files while reading them: no scan looks for these again, so they stay as
+    long as the release. Codes in ``kept`` were not looked for and stay as they are.
     """
     known = {f.key: f for f in session.exec(select(Finding).where(Finding.release_id == release_id)).all()}
     found = {finding_key(f): f for f in findings} | {MET + finding_key(f): f for f in met}
@@ -150,6 +151,7 @@ def record_findings(
             storable(again.evidence),
         )
         finding.step = again.step
+    explained = known_explanations(session, release_id) if found.keys() - known.keys() else {}
     rows = [
         {
             "release_id": release_id,
@@ -159,7 +161,7 @@ def record_findings(
             "message": storable(f.message),
             "step": f.step,
             "evidence": storable(f.evidence),
-            "state": "open",
+            "state": "explained" if explained.get(key) == storable(f.message) else "open",
             "found_at": now,
         }
         for key, f in found.items()

@@ -11,7 +11,7 @@ from sqlalchemy import select as core_select
 from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
-from portal.catalog.answers import CheckpointRow, ChunkRow, ChunkSpanView, EventView, FindingView, OrderView, SeriesView
+from portal.catalog.answers import CheckpointRow, ChunkRow, ChunkSpanView, EventView, OrderView, SeriesView
 from portal.catalog.facts import (
     CheckpointFact,
     ChunkFact,
@@ -26,6 +26,7 @@ from portal.catalog.facts import (
 )
 from portal.catalog.files import FileRow, load_files, place_in_reach
 from portal.catalog.paging import check_text
+from portal.catalog.reviewed import finding_views
 from portal.catalog.revisions import clock_of, read_stamp
 from portal.catalog.shelves import engine_of, shelf_of
 from portal.errors import NotFound, RunNotFound
@@ -70,7 +71,7 @@ def load_facts(session: Session, run: str, version: int | None = None) -> Releas
 
 def _read(session: Session, run: str, version: int | None) -> ReleaseFacts:
     head = _head(session, run, version)
-    findings = [finding_view(f) for f in _rows(session, Finding, head.id, Finding.step)]
+    findings = finding_views(session, head.id, _rows(session, Finding, head.id, Finding.step))
     orders = {o.id: _order(o) for o in _rows(session, DataOrder, head.id, DataOrder.first_step)}
     chunks = _rows(session, Chunk, head.id, Chunk.position)
     spans = _spans(session, head.id, {c.id: c.name for c in chunks}, orders)
@@ -295,9 +296,3 @@ def _series(s: MetricSeries) -> SeriesFact:
 
 def _event(e: Event) -> EventView:
     return EventView(e.step, e.last_step, e.kind, e.chunk, e.note, e.evidence, e.origin)
-
-
-def finding_view(f: Finding) -> FindingView:
-    """A finding as answers show it; its key is its id."""
-    evidence = dict(f.evidence)
-    return FindingView(f.key, f.code, f.severity, f.message, f.step, evidence, f.state, f.found_at, f.fixed_at)

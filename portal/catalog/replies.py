@@ -42,9 +42,14 @@ class Request:
 def find_reply(engine: Engine, request: Request) -> tuple[int, str] | None:
     """Status and body that were answered to it; IdempotencyKeyReused where the key came with another request."""
     with open_session(engine) as session:
-        found = session.exec(
-            select(KeptReply).where(KeptReply.caller == request.caller, KeptReply.key == request.key)
-        ).first()
+        return find_kept(session, request)
+
+
+def find_kept(session: Session, request: Request) -> tuple[int, str] | None:
+    """The same as this session sees it."""
+    found = session.exec(
+        select(KeptReply).where(KeptReply.caller == request.caller, KeptReply.key == request.key)
+    ).first()
     if found is None:
         return None
     if found.request != request.digest:

@@ -38,11 +38,14 @@ def create(
     expires: Annotated[
         str | None, typer.Option(help="Its lifetime, e.g. 12h, 30d, 8w, 1y; default: until revoked.")
     ] = None,
+    run: Annotated[
+        list[str] | None, typer.Option(help="A run (org/name) it is good for, and no other; may be given again.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a token. It is shown this once; the catalog keeps only its digest."""
     with open_catalog(Settings()) as engine:
-        secret, view = create_token(engine, role, name, org, _lifetime(expires))
+        secret, view = create_token(engine, role, name, org, _lifetime(expires), run or ())
     if as_json:
         print_json({"token": secret, **_fields(view)})
         return
@@ -62,14 +65,14 @@ def show(as_json: AsJson = False) -> None:
             v.name,
             f"{v.prefix}…",
             v.role,
-            v.organisation or "any",
+            _reach(v),
             v.state,
             _moment(v.expires_at),
             _moment(v.last_used_at),
         )
         for v in views
     ]
-    print_table(("name", "token", "role", "organisation", "state", "expires", "last used"), rows)
+    print_table(("name", "token", "role", "good for", "state", "expires", "last used"), rows)
 
 
 def revoke(
@@ -92,6 +95,10 @@ def _lifetime(text: str | None) -> timedelta | None:
     if not found:
         raise UsageError(f"{text!r} is no lifetime.", "Write a number and h, d, w or y, e.g. 30d.", parameter="expires")
     return int(found[1]) * _UNITS[found[2]]
+
+
+def _reach(view: TokenView) -> str:
+    return ", ".join(view.runs) or (f"{view.organisation}/…" if view.organisation else "any")
 
 
 def _fields(view: TokenView) -> dict[str, object]:

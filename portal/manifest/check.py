@@ -18,6 +18,7 @@ from portal.manifest.schema import Manifest, Stage
 
 RESERVED = frozenset(
     [
+        "account",
         "api",
         "compare",
         "datasets",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -21,6 +22,7 @@ from portal.settings import Settings
 from portal.signing.keys import SigningKey, load_key
 from portal.web import (
     access,
+    account,
     assets,
     attempts,
     attestations,
@@ -46,6 +48,7 @@ from portal.web import (
     lineage,
     metrics,
     moments,
+    oidc,
     pairs,
     problems,
     publishing,
@@ -66,6 +69,9 @@ from portal.web.hub import routes as hub
 from portal.web.job_desk import JobDesk
 from portal.web.kept import AnswerShelf, KeepAnswers
 from portal.web.sharing import ShareReading
+
+if TYPE_CHECKING:
+    from portal.web.identity.provider import Provider
 
 NOUNS = (steps, pairs, metrics, checkpoints, chunks, runs, lineage, evaluations, configs, findings, search, compare)
 """Modules with an `api` and a `pages` router each; routes are tried in this order, so the busiest come first."""
@@ -115,6 +121,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.desk = Desk(settings, engine, _signing_key(settings, engine))
     app.state.jobs = JobDesk(engine, rules)
     app.state.answers = AnswerShelf(settings.answer_cache_bytes)
+    app.state.provider = _provider(settings)
     # Before the nouns: a checkpoint's own address takes everything that comes after it.
     _take(app, attestations.router)
     _take(app, attestations.pages)
@@ -125,6 +132,7 @@ def create_app(settings: Settings) -> FastAPI:
         _take(app, noun.pages)
     loose = (
         access.router,
+        account.api,
         uploads.router,
         publishing.router,
         attempts.router,
@@ -139,7 +147,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs.router,
     )
     # The last one takes every address of two parts that nobody else does.
-    of_jobs = (sign_in, job_figures, job_lists, job_pages, job_submit, worker_pages)
+    of_jobs = (account, oidc, sign_in, job_figures, job_lists, job_pages, job_submit, worker_pages)
     for router in (
         *loose,
         *(module.pages for module in of_jobs),
@@ -173,6 +181,14 @@ def _signing_key(settings: Settings, engine: Engine) -> SigningKey | None:
     key = load_key(settings.signing_key)
     record_portal_key(engine, key.public.key_id, key.public.pem)
     return key
+
+
+def _provider(settings: Settings) -> Provider | None:
+    if not settings.oidc_issuer:
+        return None
+    from portal.web.identity.provider import Provider  # noqa: PLC0415 - half a second that a portal without one does not need
+
+    return Provider.of(settings)
 
 
 class HeadAsGet:

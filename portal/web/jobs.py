@@ -194,7 +194,7 @@ def check_owner(desk: Desk, job: int, caller: Caller) -> None:
     """Forbidden unless the job is this caller's, or they are an administrator. JobNotFound."""
     with open_session(desk.engine) as session:
         owner = get_submitter(session, job)
-    if caller.role != "admin" and caller.name != owner:
+    if caller.role != "admin" and not caller.owns(owner):
         raise Forbidden(f"Job {job} was submitted by {owner}.", "Its submitter or an administrator can do this.")
 
 

@@ -20,6 +20,7 @@ PERMISSIONS: dict[tuple[str, str], str] = {
         "/api/v1/runs/{org}/{name}/configs",
         "/api/v1/runs/{org}/{name}/events",
         "/api/v1/runs/{org}/{name}/findings",
+        "/api/v1/runs/{org}/{name}/findings/{finding}",
         "/api/v1/runs/{org}/{name}/evaluations",
         "/api/v1/runs/{org}/{name}/files",
         "/api/v1/runs/{org}/{name}/checkpoints",
@@ -95,6 +96,7 @@ PERMISSIONS: dict[tuple[str, str], str] = {
         "/runs/{org}/{name}/figure",
         "/runs/{org}/{name}/figure.csv",
         "/runs/{org}/{name}/findings",
+        "/runs/{org}/{name}/findings/{finding}",
         "/runs/{org}/{name}/events",
         "/runs/{org}/{name}/configs",
         "/runs/{org}/{name}/lineage",
@@ -117,7 +119,10 @@ PERMISSIONS: dict[tuple[str, str], str] = {
         "/jobs/{job}/figure",
         "/jobs/{job}/log",
         "/workers",
+        "/account",
         "/sign-in",
+        "/sign-in/oidc",
+        "/sign-in/oidc/callback",
     )
 }
 PERMISSIONS |= {
@@ -134,6 +139,11 @@ PERMISSIONS |= {
 PERMISSIONS |= {("POST", path): ANYONE for path in ("/api/models/{rest:path}", "/api/datasets/{rest:path}")}
 """A list of paths is too long for an address: these only read."""
 PERMISSIONS |= {("GET", "/api/v1/whoami"): HOLDER}
+PERMISSIONS |= {(method, "/api/v1/tokens"): HOLDER for method in ("GET", "POST")}
+PERMISSIONS |= {("DELETE", "/api/v1/tokens/{token}"): HOLDER}
+PERMISSIONS |= {
+    ("POST", f"{api}/runs/{{org}}/{{name}}/findings/{{finding}}/review"): REVIEWER for api in ("", "/api/v1")
+}
 PERMISSIONS |= {(method, "/api/v1/blobs/{sha256}"): UPLOADER for method in ("HEAD", "PUT")}
 PERMISSIONS |= {("POST", f"/api/v1/releases{rest}"): PUBLISHER for rest in ("", "/check")}
 PERMISSIONS |= {
@@ -145,6 +155,7 @@ PERMISSIONS |= {
 }
 """With PORTAL_ANONYMOUS_JOBS these are open to everybody."""
 PERMISSIONS |= {("POST", "/workers/{worker}/drain"): ADMIN}
+PERMISSIONS |= {("POST", f"/account/{what}"): HOLDER for what in ("tokens", "tokens/{token}/revoke", "sign-out-others")}
 PERMISSIONS |= {("POST", f"/sign-{way}"): ANYONE for way in ("in", "out")}
 """Forms of the portal's own pages; cookies count for these alone."""
 PERMISSIONS |= {("POST", f"/api/v1/workers{rest}"): WORKER for rest in ("", "/{worker}/lease")}

@@ -16,7 +16,7 @@ from portal.errors import Forbidden, Unauthorized
 from portal.web.access import bearer_of, get_caller
 from portal.web.deps import get_desk
 from portal.web.job_access import ANONYMOUS
-from portal.web.permissions import PERMISSIONS, PUBLISHER
+from portal.web.permissions import HOLDER, PERMISSIONS, PUBLISHER
 from portal.web.same_origin import check_same_origin
 
 SHOWN = "portal-name"
@@ -49,7 +49,7 @@ def get_actor(request: Request) -> Caller:
         check_same_origin(request, unsaid=True)
         return ANONYMOUS
     check_same_origin(request)
-    if needed is None or not (opened or found.caller.reaches(needed)):
+    if needed is None or not (opened or needed == HOLDER or found.caller.reaches(needed)):
         raise Forbidden(
             f"{found.caller.name}'s role is {found.caller.role}, which may not do this.",
             f"It needs the role {needed}: sign in with another token.",
@@ -67,7 +67,7 @@ def may_end(request: Request, found: SignedIn | None, submitter: str) -> bool:
     caller = found.caller if found else ANONYMOUS if get_desk(request).settings.anonymous_jobs else None
     if caller is None:
         return False
-    return caller.role == "admin" or (caller.name == submitter and may_submit(request, found))
+    return caller.role == "admin" or (caller.owns(submitter) and may_submit(request, found))
 
 
 def set_session(request: Request, answer: Response, cookie: str, found: SignedIn) -> None:

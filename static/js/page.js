@@ -70,6 +70,7 @@ function greet() {
     const name = decodeURIComponent(found[1]);
     link.textContent = name;
     link.title = `Signed in as ${name}`;
+    link.href = "/account";
   } catch {
     /* Not one the portal set. */
   }

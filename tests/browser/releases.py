@@ -39,6 +39,8 @@ ATTACKS = [
     "\u202egnirts\u2066 \u200b\ufeff\x1b]8;;http://evil.example\x07link\x1b]8;;\x07 \x1b[31mred",
 ]
 EVERYTHING = " ".join(ATTACKS)
+EQUAL = FoundFinding("equal-weights", "error", "Two checkpoints hold the same bytes.", 5000, {"steps": [5000, 6000]})
+"""What was found in ``lab/long``."""
 SHORT = " ".join(ATTACKS[:4])
 """Where the manifest limits the length."""
 
@@ -103,9 +105,7 @@ def long_run(engine: Engine, settings: Settings) -> int:
         series_data("train/lr", steps, rate),
         series_data("system/temperature", steps[::10], random.normal(70, 1, STEPS // 10), group="system"),
     ]
-    findings = [
-        FoundFinding("equal-weights", "error", "Two checkpoints hold the same bytes.", 5000, {"steps": [5000, 6000]})
-    ]
+    findings = [EQUAL]
     return record(engine, settings, document, None, series, findings)
 
 

@@ -8,8 +8,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from starlette.routing import compile_path
 
+from portal.catalog.record import finding_key
 from portal.web.permissions import PERMISSIONS
 from tests.browser.conftest import Watched
+from tests.browser.releases import EQUAL
 
 LONG, SMALL, MEASURED = "/runs/lab/long", "/runs/lab/small", "/runs/lab/measured"
 TINY = "/runs/lab/tiny"
@@ -74,13 +76,16 @@ PAGES = [
     f"{TINY}/steps/10/submit?preview=1&data=mix&weight:code=2&set:schedule.peak=0.02",
     f"{TINY}/steps/10/submit?kind=replay",
     "/workers",
+    f"{LONG}/findings/{finding_key(EQUAL)}",
+    "/account",
     "/sign-in?to=/jobs",
 ]
 NO_PAGES = re.compile(
     r"/(api/(?!docs)|files|static|metrics$|healthz|readyz|\.well-known)|.*/(figure|figure\.csv|lanes)$|.*/resolve/"
 )
 LEAD_ELSEWHERE = {"/{org}/{name}", "/{org}/{name}/tree/{revision:path}", "/datasets/{org}/{name}"}
-"""The addresses of another hub."""
+LEAD_ELSEWHERE |= {"/sign-in/oidc", "/sign-in/oidc/callback"}
+"""The addresses of another hub, and the way to an identity provider and back."""
 LOOKS = [{"width": width, "scheme": "light"} for width in (1280, 360)]
 
 

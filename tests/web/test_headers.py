@@ -25,6 +25,7 @@ VALUES = {
     "kind": "meta4",
     "key_id": "current",
     "job": "1",
+    "finding": "none",
 }
 QUERIES = {
     # The first ending that fits counts.
@@ -46,7 +47,9 @@ BROKEN = {
     "key_id": "none",
 }
 NOT_HERE = ("/blocks/", "/model.sig", "/provenance", "/pair.sig", "/portal-keys/", "/signatures/", "/jobs/")
-"""Only publishing hashes blocks, this portal has no key, and nobody submitted a job: there are none of these."""
+NOT_HERE += ("/findings/", "/account", "/sign-in/oidc")
+"""Only publishing hashes blocks, this portal has no key, nobody submitted a job, nothing was found, nobody signed in, and
+there is no identity provider: there are none of these."""
 HUB = re.compile(r"/api/(models|datasets|whoami)|/(datasets/)?\{(org|name)\}/")
 """What the Hub's clients ask may be read from any page, so its headers differ."""
 SAME = {

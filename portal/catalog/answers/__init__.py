@@ -38,7 +38,14 @@ from portal.catalog.answers.data import (
     TokenRow,
 )
 from portal.catalog.answers.files import CopyState, FileView
-from portal.catalog.answers.findings import EventView, FindingCounts, FindingGroup, FindingView, FoundFinding
+from portal.catalog.answers.findings import (
+    EventView,
+    FindingCounts,
+    FindingGroup,
+    FindingReviewView,
+    FindingView,
+    FoundFinding,
+)
 from portal.catalog.answers.metrics import MetricAnswer, MetricAtStep, SeriesBuckets, SeriesView
 from portal.catalog.answers.paging import Page
 from portal.catalog.answers.runs import (
@@ -87,6 +94,7 @@ __all__ = [
     "FileView",
     "FindingCounts",
     "FindingGroup",
+    "FindingReviewView",
     "FindingView",
     "FoundFinding",
     "Lineage",

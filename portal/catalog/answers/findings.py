@@ -17,6 +17,17 @@ class FindingCounts:
 
 
 @dataclass(frozen=True)
+class FindingReviewView:
+    """What a person said of a finding."""
+
+    state: str
+    """``explained``, or ``open`` again."""
+    note: str
+    by: str
+    at: datetime
+
+
+@dataclass(frozen=True)
 class FindingView:
     """Something the portal found out itself."""
 
@@ -30,6 +41,8 @@ class FindingView:
     found_at: datetime
     fixed_at: datetime | None = None
     """When it was withdrawn; one that is open again keeps the time it was withdrawn before."""
+    reviews: list[FindingReviewView] = field(default_factory=list)
+    """What people said of it, the first first."""
 
 
 @dataclass(frozen=True)
