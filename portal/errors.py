@@ -4,6 +4,7 @@
     ├── NotFound            404   RunNotFound · StepNotRecorded · CheckpointNotFound · ChunkNotFound
     │                             SeriesNotFound · FileNotCatalogued · FileMissing · RevisionNotFound
     │                             JobNotFound · WorkerNotFound
+    │   └── Withdrawn       410   it was published once, and withdrawn; carries who, when and why
     ├── BadRequest          400   anything asked for in a way that cannot be answered
     ├── RangeNotSatisfiable 416
     ├── Unauthorized        401   a token is needed, or this one is not good
@@ -14,6 +15,7 @@
     │   ├── BlobMissing     409   files that were announced are not in the portal's store; carries ``missing``
     │   └── NameTaken       409   another worker of this name is alive
     ├── ManifestRefused     422   carries every fault of the manifest
+    ├── ReasonNeeded        422   a version that replaces published files, and nobody said why
     ├── DataFault           422   stored bytes are not what the manifest says (bad line, id out of vocabulary, ...)
     ├── OrderUnknown        409   the rows of a step cannot be named, and why
     ├── IntegrityError      409   bytes do not match their digest
@@ -120,6 +122,14 @@ class WorkerNotFound(NotFound):
     code = "worker-not-found"
 
 
+class Withdrawn(NotFound):
+    """It was published once and withdrawn: ``withdrawn_by``, ``withdrawn_at``, ``reason``, and ``current`` where a version
+    of the run is left."""
+
+    status = 410
+    code = "withdrawn"
+
+
 class BadRequest(PortalError):
     """The question itself is wrong."""
 
@@ -193,6 +203,13 @@ class VersionTaken(Conflict):
             after=after,
         )
         self.version = version
+
+
+class ReasonNeeded(PortalError):
+    """A version that replaces or drops published files of checkpoints or data, and nobody said why."""
+
+    status = 422
+    code = "reason-needed"
 
 
 class IdempotencyKeyReused(PortalError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +175,23 @@ def record(
     findings: Sequence[FoundFinding] = (),
 ) -> int:
     """Record a manifest as a release; paths that exist below ``folder`` become local, hashed files."""
+    release = replace(release_of(settings, document, folder, series), reason="Corrected.")
+    with open_session(engine) as session:
+        recorded = record_release(session, release)
+        assert recorded is not None
+        if findings:
+            record_findings(session, recorded[0], findings)
+        session.commit()
+        return recorded[0]
+
+
+def release_of(
+    settings: Settings,
+    document: Mapping[str, Any],
+    folder: Path | None = None,
+    series: Sequence[SeriesData] = (),
+) -> ReleaseRecord:
+    """The release that `record` records, without a reason."""
     manifest = Manifest.model_validate(MINIMAL | dict(document))
     text = manifest.model_dump_json()
     chunks = chunks_of(manifest)
@@ -185,7 +202,7 @@ def record(
     loose += [FileEntry(c.file, role="config") for c in manifest.configs if c.file]
     loose += [o.file for o in orders_of(manifest) if o.file]
     key = f"{manifest.run}/{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    release = ReleaseRecord(
+    return ReleaseRecord(
         manifest=manifest,
         manifest_json=text,
         fingerprint=hashlib.sha256(text.encode() + str(folder).encode()).hexdigest(),
@@ -197,13 +214,6 @@ def record(
         configs=[RecordedConfig(c, c.file, c.values) for c in manifest.configs],
         series=write_series(settings.data / "store" / "metrics", key, list(series)) if series else [],
     )
-    with open_session(engine) as session:
-        recorded = record_release(session, release)
-        assert recorded is not None
-        if findings:
-            record_findings(session, recorded[0], findings)
-        session.commit()
-        return recorded[0]
 
 
 def series_data(name: str, steps: Any, values: Any, **about: str) -> SeriesData:

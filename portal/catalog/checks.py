@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from sqlalchemy import select as columns
 from sqlmodel import Session, col, select
 
 from portal.catalog.answers import FoundFinding
+from portal.catalog.audit.writing import PORTAL, put_on_record
 from portal.catalog.bulk import Columns, insert_columns
 from portal.catalog.record import finding_key
 from portal.catalog.revisions import bump_revision
@@ -22,6 +24,8 @@ from portal.storage.hashing import BLOCK_ALGORITHM, FileDigest
 
 CODES = ("file-missing", "file-changed", "file-unreachable")
 """Findings that only another look at the same file withdraws."""
+NAMED = 40
+"""Files that an entry of the history names, those that are wrong first."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,7 @@ def record_checks(session: Session, release_id: int, checked: Sequence[CheckedFi
         return
     now = datetime.now(UTC)
     _set_states(session, checked, now)
+    _put_changes_on_record(session, release_id, checked)
     _keep_findings(session, release_id, checked, now)
     bump_revision(session, release_id)
 
@@ -194,6 +199,24 @@ def _set_states(session: Session, checked: Sequence[CheckedFile], now: datetime)
     if rows[False]:
         partly = [{k: v for k, v in row.items() if k != "modified"} for row in rows[False]]
         session.connection().execute(update(table).where(table.c.id == bindparam("key")).values(common), partly)
+
+
+def _put_changes_on_record(session: Session, release_id: int, checked: Sequence[CheckedFile]) -> None:
+    """Files whose state is another one now; nothing where all are as they were."""
+    changed = sorted(
+        (c for c in checked if c.state != c.file.state), key=lambda c: (c.state == "verified", c.file.path)
+    )
+    if not changed:
+        return
+    owner = select(Run.org, Run.name, Release.version).join(Release, col(Release.run_id) == col(Run.id))
+    org, name, version = session.exec(owner.where(Release.id == release_id)).one()
+    told = [
+        {"path": c.file.path, "sha256": c.file.sha256, "before": c.file.state, "after": c.state}
+        for c in changed[:NAMED]
+    ]
+    counts = Counter(f"{c.file.state} -> {c.state}" for c in changed)
+    detail = {"files": told, "counts": dict(counts)}
+    put_on_record(session, "files.checked", PORTAL, f"release:{org}/{name}@{version}", f"{org}/{name}", detail)
 
 
 def _is_whole(one: CheckedFile) -> bool:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from sqlmodel import Session, col, select
 
 from portal.catalog.answers import CopyState, FileView
+from portal.catalog.tombstones import find_withdrawn_file, withdrawn_releases
 from portal.errors import FileNotCatalogued
 from portal.models import File, FileLocation
 from portal.settings import Settings
@@ -130,19 +131,22 @@ def load_files(session: Session, release_id: int, *conditions: object) -> list[F
 
 
 def find_file(session: Session, sha256: str, name: str = "") -> FileRow:
-    """A file by its hash with every place any release knows it at; FileNotCatalogued when none does.
+    """A file by its hash with every place any release knows it at; FileNotCatalogued when none does, Withdrawn when only
+    withdrawn ones do.
 
     Equal bytes may have several names; ``name`` (the last part of a path) prefers one.
     """
     statement = (
         select(File, FileLocation)
         .join(FileLocation, col(FileLocation.file_id) == col(File.id), isouter=True)
-        .where(File.sha256 == sha256)
+        .where(File.sha256 == sha256, col(File.release_id).not_in(withdrawn_releases()))
         .order_by(col(File.id), col(FileLocation.id))
         .limit(500)
     )
     rows = _grouped(session.execute(statement).all())
     if not rows:
+        if (gone := find_withdrawn_file(session, sha256)) is not None:
+            raise gone
         raise FileNotCatalogued(
             f"No release holds a file with sha256 {sha256}.", "Take the address from the run's file list."
         )

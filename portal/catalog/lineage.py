@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlmodel import Session, col
 
 from portal.catalog.answers import DerivedRun, Lineage
 from portal.catalog.release import load_facts
+from portal.catalog.tombstones import newest_withdrawn
 from portal.models import Release, Run
 
 
@@ -17,29 +18,32 @@ def get_lineage(session: Session, run: str) -> Lineage:
     facts = load_facts(session, run)
     statement = select(
         col(Run.org), col(Run.name), col(Release.kind), col(Release.parent_run), col(Release.parent_step)
-    ).join(Release, (col(Release.run_id) == col(Run.id)) & (col(Release.version) == col(Run.version)))
-    known = {
-        f"{org}/{name}"
-        for org, name in session.execute(select(col(Run.org), col(Run.name)).where(col(Run.version) > 0))
-    }
+    ).join(Release, (col(Release.run_id) == col(Run.id)) & _shown_or_withdrawn())
+    versions = select(col(Run.org), col(Run.name), col(Run.version))
+    known = {f"{org}/{name}": bool(version) for org, name, version in session.execute(versions)}
     descendants = session.execute(
         statement.where(col(Release.parent_run).is_not(None)).order_by(col(Run.org), col(Run.name))
     ).all()
     origin = {f"{org}/{name}": (parent, step) for org, name, _, parent, step in descendants}
     children = [
-        {"run": f"{org}/{name}", "kind": kind, "step": step}
+        {"run": f"{org}/{name}", "kind": kind, "step": step, "withdrawn": not known.get(f"{org}/{name}", True)}
         for org, name, kind, parent, step in descendants
         if parent == run
     ]
     return Lineage(run, _ancestors(facts.run, origin, known), children)
 
 
-def _ancestors(run: str, origin: dict[str, tuple[str, int | None]], known: set[str]) -> list[dict[str, Any]]:
+def _shown_or_withdrawn() -> ColumnElement[bool]:
+    """The release of a run that tells where it came from: the current one, or the last where all were withdrawn."""
+    return (col(Release.version) == col(Run.version)) | col(Release.id).in_(newest_withdrawn())
+
+
+def _ancestors(run: str, origin: dict[str, tuple[str, int | None]], known: dict[str, bool]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     seen = {run}
     while run in origin:
         run, step = origin[run]
-        found.append({"run": run, "step": step, "known": run in known})
+        found.append({"run": run, "step": step, "known": known.get(run, False), "withdrawn": not known.get(run, True)})
         # Two manifests may name each other as parent; the chain ends where it would repeat.
         if run in seen:
             break

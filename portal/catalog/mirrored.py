@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
+from portal.catalog.audit.writing import OPERATOR, put_on_record
 from portal.catalog.checks import record_blocks
 from portal.catalog.files import FileRow, load_files
 from portal.catalog.release import load_facts
 from portal.catalog.revisions import bump_revision
-from portal.models import File, FileLocation
+from portal.models import File, FileLocation, Release, Run
 from portal.storage.hashing import FileDigest
 
 
@@ -49,4 +50,9 @@ def record_copies(session: Session, release_id: int, copies: Sequence[Copy]) -> 
         session.add(place)
     record_blocks(session, [copy.digest for copy in copies])
     session.flush()
+    if copies:
+        owner = select(Run.org, Run.name, Release.version).join(Release, col(Release.run_id) == col(Run.id))
+        org, name, version = session.exec(owner.where(Release.id == release_id)).one()
+        told = {"files": len(copies), "bytes": sum(c.digest.size for c in copies), "first": copies[0].digest.sha256}
+        put_on_record(session, "files.mirrored", OPERATOR, f"release:{org}/{name}@{version}", f"{org}/{name}", told)
     bump_revision(session, release_id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from sqlmodel import Session, col, select
 
 from portal.catalog.answers import FoundFinding
 from portal.catalog.bulk import Columns, insert_columns, next_ids
+from portal.catalog.corrections import check_reason, compare_files, put_release_on_record
 from portal.catalog.recorded import RecordedFile, ReleaseRecord
 from portal.catalog.reviewed import known_explanations
 from portal.catalog.revisions import bump_revision
@@ -33,6 +35,7 @@ from portal.catalog.rows import (
     series_row,
     storable,
 )
+from portal.catalog.withdrawals import refuse_withdrawn
 from portal.database import Engine, open_session
 from portal.errors import Unavailable, VersionTaken
 from portal.manifest import stages_of
@@ -99,7 +102,8 @@ def record_release(session: Session, record: ReleaseRecord, after: int | None = 
     """Record a new version of a run and make it the current one: (release id, version).
 
     None when the current version already has this fingerprint: nothing changed. Raises VersionTaken where it
-    was to follow version ``after`` (0: none) and another one is current.
+    was to follow version ``after`` (0: none) and another one is current, ReasonNeeded where it replaces published files
+    without a word, Conflict for content that was withdrawn.
     """
     run_id, current = lock_run(session, record.run)
     fingerprint = select(Release.fingerprint).where(Release.run_id == run_id, Release.version == current)
@@ -107,10 +111,15 @@ def record_release(session: Session, record: ReleaseRecord, after: int | None = 
         return None
     if after is not None and after != current:
         raise VersionTaken(record.run, current, after)
+    refuse_withdrawn(session, record.run, run_id, record.fingerprint)
     newest = session.exec(select(func.max(Release.version)).where(Release.run_id == run_id)).one() or 0
     version = int(newest) + 1
+    correction = compare_files(session, run_id, current, record)
+    check_reason(correction, record, version)
     _mark_replaced(session, run_id, current, record)
-    release_id = _insert_keyed(session, Release, [release_row(record, run_id, version)])[0]
+    row = release_row(record, run_id, version) | {"changes": asdict(correction.changes) if correction else {}}
+    release_id = _insert_keyed(session, Release, [row])[0]
+    put_release_on_record(session, record, (run_id, current, version), row["changes"])
     files = _record_artifacts(session, release_id, record)
     _record_order(session, release_id, record)
     _record_numbers(session, release_id, record)

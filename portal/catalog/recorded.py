@@ -60,6 +60,8 @@ class ReleaseRecord:
     """Of files hashed now; those of unchanged files are in the catalog already."""
     by: str | None = None
     """Who publishes, by the name of their token; None: the operator, on the portal's own machine."""
+    reason: str = ""
+    """Why it follows another version; empty where nobody said."""
 
     @property
     def run(self) -> str:

@@ -19,6 +19,7 @@ import orjson
 from sqlalchemy import text
 from sqlmodel import Session, col, select
 
+from portal.catalog.tombstones import purged_releases
 from portal.database import Engine
 from portal.errors import Unavailable
 from portal.models import File, Job, JobOutput
@@ -67,11 +68,13 @@ def removing(engine: Engine, data: Path, wait: float = WAIT_S) -> Iterator[None]
 
 
 def referenced(session: Session, names: Collection[str]) -> set[str]:
-    """Those of some sha256 that a file of any release, of whatever version, a job or what an attempt handed in names."""
+    """Those of some sha256 that a file of any release, of whatever version, a job or what an attempt handed in names; a
+    release that was purged needs none."""
     wanted, found = sorted(names), set[str]()
     for start in range(0, len(wanted), 500):
         part = wanted[start : start + 500]
-        found.update(s for s in session.exec(select(File.sha256).where(col(File.sha256).in_(part)).distinct()) if s)
+        named = col(File.sha256).in_(part) & col(File.release_id).not_in(purged_releases())
+        found.update(s for s in session.exec(select(File.sha256).where(named).distinct()) if s)
     asked = set(wanted)
     for spec in session.exec(select(Job.spec).execution_options(yield_per=100)):
         found.update(asked.intersection(_SHA256.findall(spec)))

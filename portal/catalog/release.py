@@ -29,6 +29,7 @@ from portal.catalog.paging import check_text
 from portal.catalog.reviewed import finding_views
 from portal.catalog.revisions import clock_of, read_stamp
 from portal.catalog.shelves import engine_of, shelf_of
+from portal.catalog.tombstones import find_withdrawn
 from portal.errors import NotFound, RunNotFound
 from portal.manifest.expand import FileEntry, OrderEntry, StageEntry
 from portal.models import (
@@ -51,26 +52,28 @@ from portal.tokens.orders import explain_order
 CLOSE_MATCHES = 5
 
 
-def load_facts(session: Session, run: str, version: int | None = None) -> ReleaseFacts:
+def load_facts(session: Session, run: str, version: int | None = None, withdrawn: bool = False) -> ReleaseFacts:
     """The facts of the current release of ``org/name``, or of an earlier ``version`` of it.
 
     No query when they are at hand and the catalog has not changed. RunNotFound names close matches,
-    NotFound the versions there are.
+    NotFound the versions there are, Withdrawn who withdrew it and why; with ``withdrawn`` a version is read all the same.
     """
     engine = engine_of(session)
     shelf = shelf_of(engine)
-    key = run if version is None else f"{run}@{version}"
+    key = run if version is None else f"{run}@{version}{'!' if withdrawn else ''}"
     facts = shelf.find(key, clock_of(engine).stamp(session))
     if facts is None:
         # Kept under what this session sees, which may be older than what is committed by now.
         stamp = read_stamp(session)
-        facts = _read(session, run, version)
+        facts = _read(session, run, version, withdrawn)
         shelf.keep(key, stamp, facts)
     return facts
 
 
-def _read(session: Session, run: str, version: int | None) -> ReleaseFacts:
+def _read(session: Session, run: str, version: int | None, withdrawn: bool) -> ReleaseFacts:
     head = _head(session, run, version)
+    if version is not None and not withdrawn and (gone := find_withdrawn(session, run, version)) is not None:
+        raise gone
     findings = finding_views(session, head.id, _rows(session, Finding, head.id, Finding.step))
     orders = {o.id: _order(o) for o in _rows(session, DataOrder, head.id, DataOrder.first_step)}
     chunks = _rows(session, Chunk, head.id, Chunk.position)
@@ -146,7 +149,9 @@ def _no_version(session: Session, run: str, version: int) -> NotFound:
     )
 
 
-def _unknown(session: Session, run: str) -> RunNotFound:
+def _unknown(session: Session, run: str) -> NotFound:
+    if (gone := find_withdrawn(session, run)) is not None:
+        return gone
     names = [
         f"{org}/{name}" for org, name in session.exec(select(Run.org, Run.name).where(Run.version > 0).limit(10_000))
     ]

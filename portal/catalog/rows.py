@@ -29,6 +29,7 @@ def release_row(record: ReleaseRecord, run_id: int, version: int) -> dict[str, A
         "root": record.root,
         "published_at": datetime.now(UTC),
         "published_by": record.by,
+        "reason": record.reason,
         "kind": m.kind,
         "title": m.title,
         "description": m.description,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, tuple_
@@ -15,19 +16,25 @@ from portal.catalog.openness import Counts, count_rows, finding_counts, openness
 from portal.catalog.paging import check_limit, check_text
 from portal.catalog.release import load_facts
 from portal.catalog.signatures import signer_ids
+from portal.catalog.tombstones import find_withdrawals, newest_withdrawn
 from portal.errors import BadRequest
 from portal.manifest.expand import StageEntry
 from portal.models import Checkpoint, Release, Run
 
 
-def list_runs(session: Session, limit: int = 100, cursor: str | None = None, text: str = "") -> Page[RunSummary]:
+def list_runs(
+    session: Session, limit: int = 100, cursor: str | None = None, text: str = "", withdrawn: bool = False
+) -> Page[RunSummary]:
     """Published runs by name, in a constant number of queries. The cursor is the last run's name.
 
-    ``text`` keeps those whose name or title contains it, whatever the case.
+    ``text`` keeps those whose name or title contains it, whatever the case. With ``withdrawn`` those of which no version
+    is left, as the last one showed them.
     """
     check_limit(limit)
     matching = _matching(check_text(text, "text"))
-    joined = (col(Release.run_id) == col(Run.id)) & (col(Release.version) == col(Run.version))
+    joined = (col(Release.run_id) == col(Run.id)) & (
+        col(Release.id).in_(newest_withdrawn()) if withdrawn else col(Release.version) == col(Run.version)
+    )
     total = session.exec(select(func.count()).select_from(Run).join(Release, joined).where(*matching)).one()
     statement = (
         select(Run.org, Run.name, Release)
@@ -51,6 +58,9 @@ def list_runs(session: Session, limit: int = 100, cursor: str | None = None, tex
     items = [
         _summary(f"{org}/{name}", r, counts.get(r.id or 0, Counts()), grids.get(r.id or 0, 0)) for org, name, r in shown
     ]
+    if withdrawn:
+        gone = find_withdrawals(session, releases)
+        items = [replace(item, withdrawn=gone.get(key)) for item, key in zip(items, releases, strict=True)]
     return Page(items, int(total), items[-1].run if len(found) > limit else None)
 
 

@@ -61,6 +61,10 @@ COMMANDS = {
     "keygen": Command(
         "keygen", "Make a key (EC P-256) to sign releases with, or for a portal to sign with (PORTAL_SIGNING_KEY)."
     ),
+    "withdraw": Command(
+        "withdraw", "Withdraw a run or a version: readers are told who did it, when and why; bytes stay unless purged."
+    ),
+    "audit": Command("audit", "List, sign and check the history: who did what and when, none of it altered since."),
     "token": Command("token", "Make, list and revoke API tokens of this portal's catalog."),
     "releases": Command("releases", "List the manifests of known open runs that ship with the portal."),
     "submit": Command("jobs", "Queue training that goes on from a checkpoint, on a worker attached to the portal."),

@@ -58,6 +58,9 @@ def publish(  # noqa: PLR0913 - one parameter for each option
         bool, typer.Option("--insecure", help="Send the token over http:// to another machine all the same.")
     ] = False,
     workers: Annotated[int, typer.Option(min=1, max=32, help="Files sent at a time.")] = 4,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why there is another version; needed where published files are replaced.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Check, hash and register a release in the local catalog, or --to a portal; run it again to resume or to update."""
@@ -68,12 +71,12 @@ def publish(  # noqa: PLR0913 - one parameter for each option
     if to:
         if look_up:
             raise UsageError("--look-up asks for the local catalog; it cannot go with --to.", "Leave one of them out.")
-        how = Sending(to, token or settings.token.get_secret_value(), insecure, workers, dry_run)
+        how = Sending(to, token or settings.token.get_secret_value(), insecure, workers, dry_run, reason)
         send_release(source, settings, key, how, as_json)
         return
     with open_catalog(settings) as engine:
         with progress_bars() as progress:
-            report = publish_release(source, settings, engine, dry_run, progress, ask_hub=look_up)
+            report = publish_release(source, settings, engine, dry_run, progress, ask_hub=look_up, reason=reason)
         signed = sign_release(source, report.run, settings, engine, key) if key and not dry_run else None
     if as_json:
         print_json({**_as_dict(report), "signed": asdict(signed) if signed else None})

@@ -39,6 +39,8 @@ class LocalRelease:
     """By path inside the release."""
     signature: Mapping[str, str] | None = None
     """``public_key`` and ``bundle``."""
+    reason: str = ""
+    """Why it follows another version."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ def publish_to(
         version = int(checked["version"]) + 1
         return SentReport(api.url, release.run, version, "dry-run", len(table), total, paths, sizes, [], dict(checked))
     body |= {"after": checked["version"]}
+    if release.reason:
+        body |= {"reason": release.reason}
     if release.signature:
         body |= {"signature": dict(release.signature)}
     sent = _send(api, release, missing, workers, told)

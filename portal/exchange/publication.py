@@ -66,6 +66,8 @@ class Publication:
     after: int | None = None
     """The version it is to follow (0: none); None: whichever is current."""
     accompany: Accompany | None = None
+    reason: str = ""
+    """Why it follows another version."""
     met: list[FoundFinding] = field(default_factory=list)
     """What was found out on the way here."""
     started: float = field(default_factory=time.perf_counter)
@@ -134,7 +136,7 @@ class Publication:
             self.begin("Scanning")
             looked = look_at_release(record, self.settings)
             self.begin("Recording")
-            return self._commit(replace(record, by=self.by), numbers, looked)
+            return self._commit(replace(record, by=self.by, reason=self.reason), numbers, looked)
         except BaseException:
             if not existed:
                 folder.remove()

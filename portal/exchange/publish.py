@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlmodel import Session
 
 from portal.catalog.record import record_verified
+from portal.catalog.withdrawals import checked_reason
 from portal.database import Engine
 from portal.exchange.bundle.places import open_places
 from portal.exchange.digests import HashingSettings, PublishProgress, compare_digests, hash_waiting, plan_hashing
@@ -34,13 +35,15 @@ def publish(  # noqa: PLR0913 - the whole question in one call
     progress: PublishProgress | None = None,
     run: str | None = None,
     ask_hub: bool = False,
+    reason: str = "",
 ) -> PublishReport:
     """Publish the release that ``source`` (a folder or a manifest file) describes, under ``run`` when given.
 
     Files stay where they are; their digests, the numbers and what a scan finds become visible in one
     transaction. The same manifest over the same bytes again is ``unchanged``; anything else is a new
     version. With ``dry_run`` nothing is hashed or written. With ``ask_hub`` the Hub is asked for what it states of
-    the files that lie there; what it said once is known from then on. Raises ManifestRefused with every fault.
+    the files that lie there; what it said once is known from then on. ``reason`` tells readers of the version before why
+    there is another one. Raises ManifestRefused with every fault, ReasonNeeded where published files would be replaced.
     """
     with less_to_collect():
         path = find_manifest(source)
@@ -48,6 +51,7 @@ def publish(  # noqa: PLR0913 - the whole question in one call
         found = discover(manifest, open_places(path.absolute().parent))
         looked = look_up(found, settings, ask_hub, progress)
         job = Publication(manifest, looked.found, str(source), settings, engine, progress, met=looked.findings)
+        job.reason = checked_reason(reason) if reason else ""
         job.refuse(found.faults)
         if dry_run:
             report = _plan(job)

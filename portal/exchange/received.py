@@ -58,6 +58,8 @@ class Terms:
     progress: PublishProgress | None = None
     name: str = SOURCE
     """The manifest's file name, for faults and signatures."""
+    reason: str = ""
+    """Why there is another version."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ def publish_received(
         copies = held.enter_context(tempfile.TemporaryDirectory(prefix="portal-numbers-"))
         found = discover(read, places.copied(_copies(found, settings, Path(copies))))
         job = Publication(read, found, terms.name, settings, engine, terms.progress, by, terms.after)
+        job.reason = terms.reason
         job.digested = _digested(found, digests)
         job.read_elsewhere().note(job.digested)
         job.refuse([*found.faults, *compare_digests(job.found, job.digested)])

@@ -97,7 +97,8 @@ def _publish(engine: Engine, settings: Settings, job: JobDetail, points: Sequenc
     accepted = next(a for a in job.attempt_list if a.outcome == SUCCEEDED)
     evidence = compare_job(engine, settings, job.spec, points, newest_outputs(job), accepted.environment)
     with open_session(engine) as session:
-        facts = load_facts(session, job.run, job.version)
+        # Also of a version that was withdrawn meanwhile: the result is told, and lineage names where it began.
+        facts = load_facts(session, job.run, job.version, withdrawn=True)
         files = chunk_files(session, facts, job.spec["data"]["chunks"])
     manifest, sent = derive(settings, Parent(facts, files), job, points, evidence.as_json())
 

@@ -116,7 +116,7 @@ def find_base_weights(session: Session, settings: Settings, spec: Mapping[str, A
     """The files of the weights that the job began with; None where they are nowhere any more."""
     about = spec["base"]
     try:
-        facts = load_facts(session, about["run"], about["version"])
+        facts = load_facts(session, about["run"], about["version"], withdrawn=True)
         rows = find_base(session, facts, about["step"]).rows
         return [readable_file(session, settings, r) for r in rows if is_weights(r.path.rsplit("/", 1)[-1])]
     except PortalError:

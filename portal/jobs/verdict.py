@@ -59,7 +59,7 @@ def compare_job(
         return Evidence(None, reason, tolerance)
     with open_session(engine) as session:
         try:
-            facts = load_facts(session, spec["base"]["run"], spec["base"]["version"])
+            facts = load_facts(session, spec["base"]["run"], spec["base"]["version"], withdrawn=True)
         except PortalError as error:
             return Evidence(None, f"The original run cannot be looked up: {error.message}", tolerance)
         steps = [s for s in sorted(outputs) if s in set(facts.released_steps)]

@@ -15,6 +15,8 @@ from starlette.responses import Response
 from portal.catalog.accounts import Caller
 from portal.catalog.replies import Request as KeyedRequest
 from portal.catalog.replies import find_reply, keep_reply
+from portal.catalog.withdrawals import check_may_return, checked_reason
+from portal.database import open_session
 from portal.errors import BadRequest, TooLarge
 from portal.exchange.publication import PublishReport
 from portal.exchange.received import SOURCE, Terms, check_received, declared_files, publish_received
@@ -47,11 +49,12 @@ async def publish_release(
     request: Request, caller: AllowedCaller, address: PortalAddress, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """The body is a manifest (JSON or YAML) whose files carry sha256 and size, or
-    `{"manifest": {…} or its text, "files": {path: {"sha256", "size"}}, "after": 3, "signature": {…}}`.
+    `{"manifest": {…} or its text, "files": {path: {"sha256", "size"}}, "after": 3, "reason": "…", "signature": {…}}`.
 
     201 `{run, version, state, findings, url}`, or 200 where this very content is published already (`unchanged`).
     422 `manifest-refused` lists every fault; 409 `missing-blobs` every file that is still to be sent; 409 `version-taken`
     names the version that somebody else published first (`after`, by default the version current when the request came).
+    422 `reason-needed`: published files of checkpoints or data would be replaced or dropped, and `reason` does not say why.
     """
     desk, body = get_desk(request), await read_body(request)
     keyed = None
@@ -121,7 +124,12 @@ def _publish(desk: Desk, caller: Caller, body: bytes, keyed: KeyedRequest | None
         if keyed and (found := find_reply(desk.engine, keyed)):
             raise _Answered(*found)
 
-    terms = replace(release.terms, accompany=keep, held=look_again, allow=caller.check_organisation)
+    def allow(run: str) -> None:
+        caller.check_organisation(run)
+        with open_session(desk.engine) as session:
+            check_may_return(session, run, caller)
+
+    terms = replace(release.terms, accompany=keep, held=look_again, allow=allow)
     try:
         publish_received(desk.settings, desk.engine, release.manifest, release.files, caller.name, terms)
     except _Answered as done:
@@ -195,4 +203,8 @@ def _terms(document: dict[str, Any]) -> Terms:
         if not all(isinstance(part, str) for part in parts):
             raise BadRequest("`signature` has no public_key and bundle.", "`portal publish --sign KEY` makes one.")
         made = Signature(*parts)
-    return Terms(after=after, signature=made, name=name)
+    reason = document.get("reason", "")
+    if not isinstance(reason, str):
+        raise BadRequest("`reason` is no text.", "Say in a sentence why there is another version.", parameter="reason")
+    told = checked_reason(reason) if reason else ""
+    return Terms(after=after, signature=made, name=name, reason=told)

@@ -77,8 +77,8 @@ def show_workers(  # noqa: PLR0913 - what a page needs
 @pages.post("/workers/{worker}/drain")
 def drain_worker(request: Request, worker: WorkerId, form: Form) -> Response:
     """Let it take nothing new; with `on=` empty, let it take jobs again."""
-    get_actor(request)
-    drain(get_desk(request).engine, worker, bool(form.get("on")))
+    actor = get_actor(request)
+    drain(get_desk(request).engine, worker, bool(form.get("on")), actor.name)
     return RedirectResponse("/workers", 303)
 
 

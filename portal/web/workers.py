@@ -78,12 +78,12 @@ async def lease_job(
 @router.post("/workers/{worker}/drain", summary="Let a worker take nothing new", response_model=None)
 def drain_worker(
     request: Request,
-    caller: AllowedCaller,  # noqa: ARG001 - asks for the role
+    caller: AllowedCaller,
     worker: WorkerId,
     on: Annotated[bool, Body(embed=True)] = True,
 ) -> Response:
     """It finishes what it has; ``on: false`` lets it take jobs again."""
-    drain(get_desk(request).engine, worker, on)
+    drain(get_desk(request).engine, worker, on, caller.name)
     return answer({"worker": worker, "draining": on})
 
 

@@ -99,7 +99,7 @@ def test_rows_belong_to_their_owners(engine: Engine) -> None:
 
 def test_files_that_were_replaced_are_marked_in_the_version_before(engine: Engine) -> None:
     record(engine, release("a", one="s1", two="s2"))
-    record(engine, release("b", one="s1", two="other"))
+    record(engine, replace(release("b", one="s1", two="other"), reason="It was cut off."))
     with open_session(engine) as session:
         found = session.exec(select(FileLocation.uri, FileLocation.state).order_by(col(FileLocation.id))).all()
     assert found == [

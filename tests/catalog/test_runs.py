@@ -160,8 +160,8 @@ def test_lineage_goes_up_to_the_root_and_down_to_children(engine: Engine, settin
     with open_session(engine) as session:
         found = get_lineage(session, "lab/grandchild")
         assert found.parents == [
-            {"run": "lab/child", "step": 7, "known": True},
-            {"run": "lab/parent", "step": 5, "known": False},
+            {"run": "lab/child", "step": 7, "known": True, "withdrawn": False},
+            {"run": "lab/parent", "step": 5, "known": False, "withdrawn": False},
         ]
         assert [c["run"] for c in get_lineage(session, "lab/child").children] == ["lab/grandchild"]
 

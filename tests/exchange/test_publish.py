@@ -149,7 +149,7 @@ def test_a_changed_file_makes_a_new_version_and_the_old_rows_stay(
 ) -> None:
     publish(release, settings, engine)
     (release / "checkpoints" / "step-5" / "optimizer.bin").write_bytes(b"other")
-    report = publish(release, settings, engine)
+    report = publish(release, settings, engine, reason="It was that of another run.")
     assert (report.state, report.version, report.bytes_hashed) == ("published", 2, 5)
     assert (count(engine, Release), count(engine, Checkpoint)) == (2, 8)
     assert [r.version for r in rows(engine, Run)] == [2]

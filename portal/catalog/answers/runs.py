@@ -11,6 +11,7 @@ from portal.catalog.answers.data import ChunkRow, OrderView
 from portal.catalog.answers.files import FileView
 from portal.catalog.answers.findings import EventView, FindingCounts, FindingView
 from portal.catalog.answers.verdicts import VerdictView
+from portal.catalog.answers.versions import WithdrawalView
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class RunSummary:
     """When a file of it was last read here and found to be what it claims; None when none ever was."""
     verified_files: int = 0
     """How many of its files were."""
+    withdrawn: WithdrawalView | None = None
+    """Of a run of which no version is left: what became of the last one."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ class Lineage:
 
     run: str
     parents: list[dict[str, Any]]
-    """Nearest first: ``{run, step, known}``."""
+    """Nearest first: ``{run, step, known, withdrawn}``; a run that was withdrawn is named and not known."""
     children: list[dict[str, Any]]
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Row, select, update
 from sqlmodel import Session, col
 
 from portal.catalog.accounts import ATTEMPT, Caller
+from portal.catalog.jobs.ended import put_end_on_record
 from portal.catalog.jobs.rules import (
     CANCELLED,
     FAILED,
@@ -221,6 +222,7 @@ def accept(engine: Engine, key: AttemptKey, said: Completion, rules: JobRules) -
         _end_attempt(session, key, SUCCEEDED, said, now)
         message = f"The outputs of attempt {key.number} were checked and accepted."
         tell(session, key.job, row.told, now, "state", {"state": PUBLISHING, "message": message}, key.number)
+        put_end_on_record(session, key.job, key.number, SUCCEEDED, PUBLISHING)
 
 
 def end(engine: Engine, key: AttemptKey, outcome: str, said: Completion, rules: JobRules) -> str:
@@ -298,6 +300,7 @@ def _follow_up(
     if then.state == QUEUED and then.delay_ms:
         told["not_before_ms"] = now + then.delay_ms
     tell(session, key.job, row.told, now, "state", told, key.number)
+    put_end_on_record(session, key.job, key.number, outcome, then.state)
     return then.state
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlmodel import Session, col
 
+from portal.catalog.audit.writing import PORTAL, put_on_record
 from portal.catalog.jobs.rules import PUBLISHING, SUCCEEDED, JobRules
 from portal.catalog.jobs.writing import lock_job, tell, writing
 from portal.catalog.rows import storable
@@ -55,6 +56,9 @@ def succeed_within(session: Session, job_id: int, result: Result, rules: JobRule
     session.execute(update(Job).where(col(Job.id) == job_id).values(**values))
     told = {"state": SUCCEEDED, "message": message, "derived_run": result.run, "verdict": result.verdict}
     tell(session, job_id, row.told, now, "state", told, row.accepted)
+    # About the run that came of it: whoever may not see that one must not learn its name from the one it began at.
+    outcome = {"version": result.version, "verdict": result.verdict}
+    put_on_record(session, "job.succeeded", PORTAL, f"job:{job_id}", result.run, outcome)
     # The verdict is shown on the run that was trained from: kept answers about it are stale now.
     org, _, name = row.run.partition("/")
     session.execute(

@@ -14,6 +14,7 @@ import orjson
 from sqlalchemy import Row, bindparam, func, insert, select, update
 from sqlmodel import Session, col
 
+from portal.catalog.audit.writing import put_on_record
 from portal.catalog.jobs.labels import answered_by, written_labels
 from portal.catalog.jobs.rules import LEASED, LIVE, QUEUED, JobRules
 from portal.catalog.jobs.writing import digest_of, insert_for, new_secret, tell, writing
@@ -133,6 +134,8 @@ def enqueue(engine: Engine, job: NewJob, rules: JobRules) -> tuple[int, bool]:
         ).scalar()
         if added is not None:
             tell(session, added, 1, now, "state", {"state": QUEUED, "message": f"Submitted by {job.submitted_by}."})
+            told = {name: values[name] for name in ("kind", "version", "step", "last_step", "spec_digest")}
+            put_on_record(session, "job.submitted", job.submitted_by, f"job:{added}", values["run"], told)
             return int(added), True
         mine = (col(Job.submitted_by) == job.submitted_by) & (col(Job.idempotency_key) == job.idempotency_key)
         known = session.execute(select(col(Job.id), col(Job.request_digest)).where(mine)).one()

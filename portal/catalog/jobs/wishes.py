@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import update
 from sqlmodel import col
 
+from portal.catalog.audit.writing import put_on_record
 from portal.catalog.jobs.rules import CANCELLED, ENDED, FAILED, QUEUED, JobRules
 from portal.catalog.jobs.writing import lock_job, tell, writing
 from portal.database import Engine
@@ -45,6 +46,8 @@ def cancel(engine: Engine, job_id: int, by: str, rules: JobRules, force: bool = 
             wish |= {"state": CANCELLED, "ended_ms": now}
         session.execute(update(Job).where(col(Job.id) == job_id).values(message=message, **wish))
         tell(session, job_id, row.told, now, "state", {"state": state, "message": message, "cancel": True})
+        if row.cancel_ms is None or (force and not row.cancel_force):
+            put_on_record(session, "job.cancelled", by, f"job:{job_id}", row.run, {"state": state, "force": force})
     return Wish(state, message)
 
 
@@ -73,4 +76,5 @@ def retry(engine: Engine, job_id: int, by: str, rules: JobRules) -> Wish:
         }
         session.execute(update(Job).where(col(Job.id) == job_id).values(**fresh))
         tell(session, job_id, row.told, now, "state", {"state": QUEUED, "message": fresh["message"]})
+        put_on_record(session, "job.retried", by, f"job:{job_id}", row.run, {"before": row.state})
     return Wish(QUEUED, str(fresh["message"]))

@@ -10,6 +10,7 @@ from sqlalchemy import Row, func, select, update
 from sqlmodel import Session, col
 
 from portal.catalog.answers import Page
+from portal.catalog.audit.writing import OPERATOR, put_on_record
 from portal.catalog.jobs.labels import check_labels
 from portal.catalog.jobs.queue import Offer
 from portal.catalog.jobs.rules import LIVE, JobRules
@@ -97,6 +98,9 @@ def attach(engine: Engine, token_id: int | None, said: Attached, rules: JobRules
                 f"A worker named {said.name!r} that came with another token is alive.",
                 "Choose another --name, or stop the other one.",
             )
+        holder = session.execute(select(col(ApiToken.name)).where(col(ApiToken.id) == token_id)).scalar()
+        told = {"executor": said.executor, "gpus": said.gpus, "host": said.host, "registration": row.registration}
+        put_on_record(session, "worker.attached", holder or "anonymous", f"worker:{said.name}", None, told)
     return row.id, row.registration
 
 
@@ -140,12 +144,14 @@ def see(  # noqa: PLR0913 - what a worker tells when it asks for work
     return offer, not (draining or row.told_to_drain or lacking_libraries(row.trainer)) and free[1] > 0
 
 
-def drain(engine: Engine, worker_id: int, on: bool = True) -> None:
+def drain(engine: Engine, worker_id: int, on: bool = True, by: str = OPERATOR) -> None:
     """Tell a worker to take nothing new, or that it may again. WorkerNotFound."""
     with writing(engine) as session:
         told = update(Worker).where(col(Worker.id) == worker_id).values(told_to_drain=on)
-        if not session.execute(told).rowcount:  # type: ignore[attr-defined]
+        name = session.execute(told.returning(col(Worker.name))).scalar()
+        if name is None:
             raise _no_worker(worker_id)
+        put_on_record(session, "worker.drained" if on else "worker.resumed", by, f"worker:{name}")
 
 
 def list_workers(

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from portal.errors import FileNotCatalogued, PortalError, RevisionNotFound, RunNotFound
+from portal.errors import FileNotCatalogued, PortalError, RevisionNotFound, RunNotFound, Withdrawn
 from portal.web.hub.addresses import RepoUnknown
 from portal.web.problems import problem
 
@@ -17,6 +17,8 @@ OPEN = {"Cross-Origin-Resource-Policy": "cross-origin"}
 """Published runs are public: pages of other sites may read them too (see `portal.web.sharing`)."""
 _CODES: dict[type[PortalError], str] = {
     RunNotFound: "RepoNotFound",
+    # Clients raise what they raise for an unknown repository, with who withdrew it and why as its message.
+    Withdrawn: "RepoNotFound",
     RepoUnknown: "RepoNotFound",
     RevisionNotFound: "RevisionNotFound",
     FileNotCatalogued: "EntryNotFound",
