@@ -30,8 +30,8 @@ from portal.worker.machine import describe_machine
 from portal.worker.spool import DONE, LEASE, Json, Lease, Spool
 from portal.worker.surroundings import clean_environment
 
-FULL = 0.5
-"""Seconds between two looks for a free place."""
+FULL = 5.0
+"""Seconds between two looks for a free place; the end of an attempt is noticed at once."""
 QUEUED = 4
 """Attempts that are handed to an engine that queues them itself."""
 LONGEST_WAIT = 30.0
@@ -83,6 +83,8 @@ class Agent:
         self._lock = threading.Lock()
         self._draining = threading.Event()
         self._saving = threading.Event()
+        self._freed = threading.Event()
+        """Set when there may be room again, or nothing more is taken."""
         self._refused: PortalError | None = None
         self._worker: Json = {}
         self._failed = 0
@@ -92,6 +94,7 @@ class Agent:
         if self._draining.is_set():
             self._saving.set()
         self._draining.set()
+        self._freed.set()
 
     def run(self) -> int:
         """Work; 0, or 1 when (``once``) the job failed. Raises what refused the worker."""
@@ -126,7 +129,10 @@ class Agent:
                 _log.warning("The engine was not asked: %s", error)
             with self._lock:
                 self._failed += sum(1 for k in self._keepers if not k.active and k.outcome == "failed")
-                self._keepers = [k for k in self._keepers if k.active]
+                left = [k for k in self._keepers if k.active]
+                if len(left) < len(self._keepers):
+                    self._freed.set()
+                self._keepers = left
                 busy = bool(self._keepers)
                 if self._saving.is_set():
                     for keeper in self._keepers:
@@ -212,9 +218,10 @@ class Agent:
         wait = 1.0
         while not self._draining.is_set():
             try:
+                self._freed.clear()
                 room = self._room()
                 if room is None:
-                    self._draining.wait(FULL)
+                    self._freed.wait(FULL)
                     continue
                 found = self._asking.lease(int(self._worker["worker"]), {**room, "wait": self._worker["poll_seconds"]})
                 wait = 1.0

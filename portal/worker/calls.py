@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,22 @@ PASSING = {408, 425, 429, 500, 502, 503, 504, 507}
 """Refusals that may pass by."""
 
 
+def transport_to(url: str) -> httpx.HTTPTransport:
+    """Connections to a portal. Authorities are read once in a process, and not at all for an address without TLS."""
+    return httpx.HTTPTransport(verify=_authorities() if url.startswith("https://") else _nobody())
+
+
+@cache
+def _authorities() -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
+
+@cache
+def _nobody() -> ssl.SSLContext:
+    """Trusts nobody: what is not meant to speak TLS never will."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 class Calls:
     """HTTP with a token. A portal that does not answer, or not now, is Unavailable."""
 
@@ -44,7 +62,7 @@ class Calls:
             raise UsageError(f"{url!r} is no address of a portal.", "It begins with http:// or https://.")
         self.url = url.rstrip("/")
         headers = {"Authorization": f"Bearer {token}", "User-Agent": "llm360-portal-worker"}
-        self.http = httpx.Client(headers=headers, transport=transport, timeout=TIMEOUT)
+        self.http = httpx.Client(headers=headers, transport=transport or transport_to(url), timeout=TIMEOUT)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -107,7 +125,7 @@ class AttemptCalls(Calls):
 
     def __init__(self, lease: Lease, transport: httpx.BaseTransport | None = None) -> None:
         super().__init__(lease.url, lease.attempt_token, transport)
-        self._portal = Portal(lease.url, lease.attempt_token, transport)
+        self._portal = Portal(lease.url, lease.attempt_token, transport or transport_to(lease.url))
         self._place = f"/jobs/{lease.job}/attempts/{lease.attempt}"
         self._fence = lease.fence
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator
 
 from portal.worker.calls import AttemptCalls
@@ -36,10 +37,12 @@ class Shipper:
         self._metrics_offset = int(noted.get("metrics", 0))
 
     def ship_log(self) -> None:
-        """Hand in what was logged since."""
+        """Hand in what was logged since. What comes while it is handed in waits for the next call: a trainer that says
+        something all the time would keep this at it for ever."""
         try:
             with self._spool.path(LOG).open("rb") as file:
-                while True:
+                end = file.seek(0, os.SEEK_END)
+                while self._log_offset < end:
                     file.seek(self._log_offset)
                     piece = file.read(LOG_PIECE)
                     if not piece:
@@ -70,15 +73,16 @@ class Shipper:
         return digest.hexdigest()
 
     def _new_points(self) -> Iterator[tuple[list[Json], int]]:
-        """Numbers of further whole lines, and the offset after them, in portions of one request."""
+        """Numbers of whole lines there are now, and the offset after them, in portions of one request."""
         path = self._spool.output / "metrics.jsonl"
-        while True:
-            try:
-                with path.open("rb") as file:
-                    file.seek(self._metrics_offset)
-                    piece = file.read(METRIC_PIECE)
-            except FileNotFoundError:
-                return
+        try:
+            until = path.stat().st_size
+        except FileNotFoundError:
+            return
+        while self._metrics_offset < until:
+            with path.open("rb") as file:
+                file.seek(self._metrics_offset)
+                piece = file.read(METRIC_PIECE)
             end = piece.rfind(b"\n") + 1
             if not end:
                 return

@@ -117,7 +117,7 @@ def kill_once(portal: LivePortal, worker: LiveWorker, victim: str, seconds: floa
     """Submit a job, kill one of its processes so long after its lease, and see that it ends right."""
     job = submit(portal)
     let_pass(portal, job, seconds)
-    before = portal.job(job)
+    before = wait_for(lambda: portal.job(job), f"an answer about job {job}")
     had = {a["number"]: portal.log(job, a["number"]) for a in before["attempt_list"]}
     kill(victim, portal, worker)
     ended = portal.wait_for_end(job)

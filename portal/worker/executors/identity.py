@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -31,15 +32,18 @@ class Identity:
 
 def identify(pid: int) -> Identity | None:
     """The process that has this pid now; None where there is none or it is dead."""
+    if psutil.LINUX:
+        return _identify_by_proc(pid)
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
-        return Identity(pid, _started(process), boot_id())
+        return Identity(pid, float(process.create_time()), boot_id())
     except psutil.Error:
         return None
 
 
+@cache
 def boot_id() -> str:
     """Tells one start of this machine from another."""
     try:
@@ -78,12 +82,12 @@ def signal_group(pid: int, number: signal.Signals) -> None:
         os.killpg(pid, number)
 
 
-def _started(process: psutil.Process) -> float:
+def _identify_by_proc(pid: int) -> Identity | None:
+    """One small file: this is asked several times a second for days."""
     try:
-        stat = Path(f"/proc/{process.pid}/stat").read_text("utf-8", "replace")
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
-        if psutil.LINUX:
-            raise psutil.NoSuchProcess(process.pid) from None
-        return float(process.create_time())
-    # The name in parentheses may hold anything; the start is field 22, the twentieth after it.
-    return float(stat.rpartition(")")[2].split()[19])
+        return None
+    # The name in parentheses may hold anything; after it comes the state, and the start is field 22.
+    fields = stat.rpartition(b")")[2].split()
+    return None if fields[0] in (b"Z", b"X") else Identity(pid, float(fields[19]), boot_id())
