@@ -13,6 +13,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import DatabaseError as DatabaseFault
 from sqlalchemy.exc import OperationalError as DatabaseDown
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import QueuePool
 from sqlmodel import Session
 
 from portal.errors import Unavailable, UsageError
@@ -32,16 +34,28 @@ __all__ = [
     "migrate_over",
     "migrations_folder",
     "open_session",
+    "pool_numbers",
 ]
 
+IDLE_S = 15.0
+"""Seconds after which PostgreSQL ends a transaction in which nothing happens."""
+BUSY_S = 10.0
+"""Seconds that SQLite waits for another writer."""
+POOL_S = 5.0
+"""Seconds that are waited for a free connection."""
+WORK_STATEMENT_S = 60.0
+"""Seconds that a statement of publishing, of jobs or of fixity may take."""
 
-def create_database_engine(settings: Settings) -> Engine:
+
+def create_database_engine(settings: Settings, statement_s: float = 0) -> Engine:
     """An engine for the configured database; SQLite gets WAL, FULL and enforced foreign keys.
 
+    With ``statement_s`` PostgreSQL gives up a statement after so many seconds, and a transaction in which nothing
+    happens after `IDLE_S`; both arrive as `DatabaseDown`, as does a pool without a free connection.
     Raises UsageError for an address that names no database this version can speak to.
     """
     try:
-        return _create_engine(make_url(settings.resolved_database_url))
+        return _create_engine(make_url(settings.resolved_database_url), statement_s)
     except (ArgumentError, ImportError) as error:
         raise UsageError(
             f"The database's address cannot be used: {error}.",
@@ -89,8 +103,8 @@ def known_revisions() -> list[str]:
     return [script.revision for script in ScriptDirectory.from_config(_alembic_config()).walk_revisions()]
 
 
-def check_schema(engine: Engine) -> None:
-    """Raise Unavailable when the schema is not the one this version needs."""
+def check_schema(engine: Engine, dispose: bool = True) -> None:
+    """Raise Unavailable when the schema is not the one this version needs; without ``dispose`` the engine stays of use."""
     if _is_current(engine):
         return
     from alembic.runtime.migration import MigrationContext  # noqa: PLC0415 - as above
@@ -100,7 +114,8 @@ def check_schema(engine: Engine) -> None:
     with engine.connect() as connection:
         current = MigrationContext.configure(connection).get_current_revision()
     if current != head:
-        engine.dispose()  # whoever is refused has no more use for it
+        if dispose:
+            engine.dispose()  # whoever is refused has no more use for it
         raise Unavailable(
             f"The database is at schema {current or 'none'}, this version needs {head}.", "Run `portal migrate` first."
         )
@@ -112,12 +127,44 @@ def migrations_folder() -> Path:
     return inside if inside.is_dir() else Path(__file__).parent.parent / "migrations"
 
 
-def _create_engine(url: URL) -> Engine:
+def pool_numbers(engine: Engine) -> tuple[int, int]:
+    """(connections that are open, those in use) of an engine's pool."""
+    pool = engine.pool
+    if not isinstance(pool, QueuePool):
+        return 0, 0
+    return pool.checkedin() + pool.checkedout(), pool.checkedout()
+
+
+class _Pool(QueuePool):
+    """Says that no connection came free in the words in which a database says that it does not answer."""
+
+    def _do_get(self) -> Any:
+        try:
+            return super()._do_get()
+        except PoolTimeout as error:
+            raise DatabaseDown("waiting for a free connection", None, error) from error
+
+
+def _create_engine(url: URL, statement_s: float) -> Engine:
+    # What a statement was given may be a secret or somebody's text, and errors end in the log.
+    shared: dict[str, Any] = {
+        "hide_parameters": True,
+        "poolclass": _Pool,
+        "pool_size": 8,
+        "max_overflow": 8,
+        "pool_timeout": POOL_S,
+    }
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, pool_size=8, max_overflow=8)
+        limits = {"statement_timeout": statement_s, "idle_in_transaction_session_timeout": IDLE_S}
+        told = " ".join(f"-c {name}={seconds * 1000:.0f}" for name, seconds in limits.items())
+        if not statement_s or "options" in url.query:
+            return create_engine(url, pool_pre_ping=True, **shared)
+        return create_engine(url, pool_pre_ping=True, connect_args={"options": told}, **shared)
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 10})
+    if url.database in (None, "", ":memory:"):
+        del shared["poolclass"], shared["pool_size"], shared["max_overflow"], shared["pool_timeout"]
+    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": BUSY_S}, **shared)
     event.listen(engine, "connect", _set_sqlite_switches)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -162,7 +209,7 @@ def _set_sqlite_switches(connection: Any, _record: object) -> None:
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
-        "busy_timeout=10000",
+        f"busy_timeout={BUSY_S * 1000:.0f}",
         "trusted_schema=OFF",
     ):
         cursor.execute(f"PRAGMA {switch}")

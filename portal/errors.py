@@ -23,9 +23,14 @@
     ├── OffsetMismatch      409   an upload goes on elsewhere; carries ``received``
     ├── UploadBusy          409   another request writes to the same upload
     ├── TooLarge            413   a line, a file or a ratio beyond a limit
-    ├── TooSlow             408   an upload that trickles
+    ├── UriTooLong          414   an address beyond 16 KiB
+    ├── UnsupportedEncoding 415   a body that is compressed
+    ├── HeadersTooLarge     431   headers beyond 32 KiB
+    ├── RateLimited         429   more requests than one client may ask; carries ``retry_after``
+    ├── TooSlow             408   a request that trickles
     ├── StorageFull         507   no room where the portal keeps its files
     ├── Unavailable         503   a store or database that does not answer
+    │   └── Overloaded      503   more requests than the portal can work on; carries ``retry_after``
     ├── PreflightRefused    422   a job that cannot be run as it is asked for; carries every reason
     └── UsageError          400   a command that was called wrongly (exit code 2)
 
@@ -284,6 +289,34 @@ class TooLarge(PortalError):
     code = "too-large"
 
 
+class UriTooLong(PortalError):
+    """The address itself is too long."""
+
+    status = 414
+    code = "address-too-long"
+
+
+class UnsupportedEncoding(PortalError):
+    """A body in an encoding that is not taken."""
+
+    status = 415
+    code = "encoding-not-taken"
+
+
+class HeadersTooLarge(PortalError):
+    """Too many headers, or too long ones."""
+
+    status = 431
+    code = "headers-too-large"
+
+
+class RateLimited(PortalError):
+    """This client asked too often; ``retry_after`` says in how many seconds it may again."""
+
+    status = 429
+    code = "rate-limited"
+
+
 class DataFault(PortalError):
     """Stored data is not what its format or the manifest says."""
 
@@ -310,6 +343,12 @@ class Unavailable(PortalError):
 
     status = 503
     code = "unavailable"
+
+
+class Overloaded(Unavailable):
+    """More is asked than can be worked on now; ``retry_after`` says in how many seconds to come again."""
+
+    code = "overloaded"
 
 
 @dataclass(frozen=True)

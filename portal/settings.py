@@ -131,6 +131,51 @@ class Settings(BaseSettings):
     )
     answer_cache_bytes: int = Field(128 * MIB, description="Memory for ready-made answers of published runs, in bytes.")
 
+    trusted_proxies: str = Field(
+        "", description="Addresses and networks of proxies whose X-Forwarded-For, -Proto and X-Request-Id are believed."
+    )
+    rates: str = Field(
+        "", description="Requests a minute of one client by kind, e.g. reads=6000,costly=600; 0: no limit; off: none at all."
+    )
+    max_running: int = Field(64, ge=1, description="Requests that one process works on at a time.")
+    max_waiting: int = Field(256, ge=0, description="Requests that wait for that; further ones are told to come again.")
+    max_requests: int = Field(4096, ge=1, description="Requests, downloads included, that one process takes at a time.")
+    statement_seconds: float = Field(
+        5.0, ge=0, description="Seconds after which PostgreSQL gives up a question of a page; 0: never."
+    )
+    stop_delay: float = Field(
+        0.0, ge=0, description="Seconds for which a process told to stop goes on answering, while /readyz says 503."
+    )
+    stop_seconds: int = Field(
+        60, ge=1, description="Seconds that answers which have begun, downloads too, may take to end once it stops."
+    )
+    log: str = Field("text", pattern="^(text|json)$", description="How the log on stderr is written.")
+    log_level: str = Field(
+        "info", pattern="^(debug|info|warning|error)$", description="What is logged: this level and above."
+    )
+    access_log: str = Field(
+        "",
+        pattern="^(all|notable|none)?$",
+        description="Requests that are logged; notable: failed, refused or slow; empty: all where the log is json.",
+    )
+    metrics_from: str = Field(
+        "127.0.0.0/8, ::1", description="Addresses and networks that may read /metrics without an administrator's token."
+    )
+    otel_endpoint: str = Field(
+        "", description="OTLP/HTTP address that traces are sent to; empty: OTEL_EXPORTER_OTLP_ENDPOINT, or none are made."
+    )
+
+    @property
+    def resolved_otel_endpoint(self) -> str:
+        """Where traces go; OpenTelemetry's own variable counts, too."""
+        return self.otel_endpoint or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+
+    @property
+    def keys_around(self) -> list[str]:
+        """Secrets that libraries find in the environment by themselves: never to be told."""
+        named = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN")
+        return [value for name in named if (value := os.environ.get(name))]
+
     @property
     def resolved_database_url(self) -> str:
         """The database in use, with the embedded default filled in."""

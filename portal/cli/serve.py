@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -28,12 +29,17 @@ from portal.errors import Unavailable
 from portal.metrics.shapes import warm_up
 from portal.settings import Settings
 from portal.web.app import create_app
+from portal.web.door.logs import configure_logging
 from portal.web.server import SendfileProtocol
 
 Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any free one.")]
 
 TINY = "demo/tiny"
+HEALTHY_S = 120
+"""Seconds in which a server process has to answer the one that watches over it, or to come up."""
+STALLED_S = 120
+"""Seconds after which a client is given up that takes nothing of what is sent to it."""
 
 
 def add_to(application: typer.Typer) -> None:
@@ -53,21 +59,14 @@ def serve(
     settings.data.mkdir(parents=True, exist_ok=True)
     with _listen(host, port) as listening, reached(settings):
         served = create_app(settings)  # refuses here, before a server is started, what it would refuse later
+        configure_logging(settings)
         say(f"Serving on {_address(listening)}")
         if workers == 1:
             _run(served, listening)
             return
-        served.state.desk.engine.dispose()
+        served.state.desk.close()
         sys.stdout.flush()
-        config = uvicorn.Config(
-            "portal.cli.serve:application",
-            factory=True,
-            workers=workers,
-            http=SendfileProtocol,
-            log_level="warning",
-            access_log=False,
-        )
-        Multiprocess(config, [listening]).run()
+        Multiprocess(_config("portal.cli.serve:application", settings, workers), [listening]).run()
 
 
 def demo(
@@ -108,6 +107,7 @@ def demo(
             elif not no_worker:
                 complain("No worker is attached, as torch is not installed: `make trainer`, then start again.")
             engine.dispose()
+            configure_logging(settings)
             _run(create_app(settings), listening, stack.close)
 
 
@@ -123,7 +123,28 @@ def migrate_database() -> None:
 
 def application() -> FastAPI:
     """The portal over the settings of the environment: what each of several server processes runs."""
-    return create_app(Settings())
+    settings = Settings()
+    configure_logging(settings)
+    return create_app(settings)
+
+
+def _config(served: FastAPI | str, settings: Settings, workers: int = 1) -> uvicorn.Config:
+    """How the server runs: its own words go where the portal's log goes, and who stands behind a proxy is found at the
+    door, not guessed by the server."""
+    return uvicorn.Config(
+        served,
+        factory=isinstance(served, str),
+        workers=workers,
+        http=SendfileProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.stop_seconds,
+        # A process that is started beside busy ones takes seconds to come up.
+        timeout_worker_healthcheck=HEALTHY_S,
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -134,7 +155,18 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise Unavailable(f"{host} port {port}: {error.strerror}.", "Choose another --port or --host.") from None
     listening.set_inheritable(True)
+    if sys.platform == "linux":
+        # Handed on to every connection: a client that takes nothing for so long is cut off.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_S * 1000)
+    _allow_connections()
     return listening
+
+
+def _allow_connections() -> None:
+    """As many open files as this process may have: each client takes one."""
+    _soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _address(listening: socket.socket) -> str:
@@ -150,7 +182,7 @@ def _run(served: FastAPI, listening: socket.socket, before_end: Callable[[], Non
     signal.signal(signal.SIGINT, lambda _number, _frame: None)
     # Beside answering: readers of the first figure need not wait for plotly, and the start does not either.
     threading.Thread(target=warm_up, daemon=True).start()
-    config = uvicorn.Config(served, http=SendfileProtocol, log_level="warning", access_log=False)
+    config = _config(served, served.state.desk.settings)
     (uvicorn.Server(config) if before_end is None else _LastWords(config, before_end)).run(sockets=[listening])
 
 

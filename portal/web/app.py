@@ -63,12 +63,18 @@ from portal.web import (
 )
 from portal.web.deps import Desk
 from portal.web.direct import DirectAnswers
+from portal.web.door.bodies import CheckBodies
+from portal.web.door.entrance import Entrance, NoteRoute
+from portal.web.door.parts import Door
+from portal.web.door.places import BoundWork
+from portal.web.door.traces import TraceRequests
 from portal.web.headers import SecurityHeaders
 from portal.web.hub import resolve
 from portal.web.hub import routes as hub
 from portal.web.job_desk import JobDesk
 from portal.web.kept import AnswerShelf, KeepAnswers
 from portal.web.sharing import ShareReading
+from portal.web.stopping import heed_signals
 
 if TYPE_CHECKING:
     from portal.web.identity.provider import Provider
@@ -86,27 +92,30 @@ def create_app(settings: Settings) -> FastAPI:
 
     Migrates an embedded database; raises Unavailable when a shared one has an outdated schema.
     """
-    engine = create_database_engine(settings)
+    engine = create_database_engine(settings, settings.statement_seconds)
     if engine.dialect.name == "sqlite":
         migrate(engine)
     else:
         check_schema(engine)
 
-    watch = FixityWatch(settings, engine)
+    desk = Desk(settings, engine, _signing_key(settings, engine))
     rules = JobRules.of(settings)
-    reaper = Reaper(settings, engine, rules)
-    leftovers = LeftoverWatch(settings, engine, rules)
+    watches = (
+        FixityWatch(settings, desk.work_engine),
+        Reaper(settings, desk.work_engine, rules),
+        LeftoverWatch(settings, desk.work_engine, rules),
+    )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        watch.start()
-        reaper.start()
-        leftovers.start()
+        heed_signals(settings.stop_delay)
+        for watch in watches:
+            watch.start()
         yield
-        await run_in_threadpool(watch.stop)
-        await run_in_threadpool(reaper.stop)
-        await run_in_threadpool(leftovers.stop)
-        engine.dispose()
+        for watch in watches:
+            await run_in_threadpool(watch.stop)
+        door.close()
+        desk.close()
 
     app = FastAPI(
         title="LLM360 Portal",
@@ -118,7 +127,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.desk = Desk(settings, engine, _signing_key(settings, engine))
+    app.state.desk = desk
     app.state.jobs = JobDesk(engine, rules)
     app.state.answers = AnswerShelf(settings.answer_cache_bytes)
     app.state.provider = _provider(settings)
@@ -160,13 +169,27 @@ def create_app(settings: Settings) -> FastAPI:
     ):
         _take(app, router)
     problems.install(app)
-    # The last one added is met first: kept answers need no framework, and carry their headers themselves.
+    door = Door(desk, app.state.answers)
+    app.state.watched = door.watched
+    _put_around(app, door, desk)
+    return app
+
+
+def _put_around(app: FastAPI, door: Door, desk: Desk) -> None:
+    """What every request passes. The last one added is met first: kept answers need no framework, and carry their
+    headers themselves."""
+    settings, engine = desk.settings, desk.engine
+    app.add_middleware(NoteRoute)
     app.add_middleware(DirectAnswers, ways=DIRECT)
+    app.add_middleware(BoundWork, places=door.places, costly=door.costly)
     app.add_middleware(HeadAsGet)
+    app.add_middleware(CheckBodies, settings=settings)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(KeepAnswers, engine=engine, shelf=app.state.answers)
     app.add_middleware(ShareReading)
-    return app
+    if door.tracing is not None:
+        app.add_middleware(TraceRequests, provider=door.tracing)
+    app.add_middleware(Entrance, front=door.front)
 
 
 def _take(app: FastAPI, router: APIRouter) -> None:

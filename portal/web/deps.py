@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
@@ -15,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from portal.catalog.answers import Page
-from portal.database import Engine, open_session
+from portal.database import WORK_STATEMENT_S, Engine, create_database_engine, open_session
 from portal.errors import BadRequest
 from portal.settings import Settings
 from portal.web.kept import matches
@@ -34,6 +35,17 @@ class Desk:
     engine: Engine
     key: SigningKey | None = None
     """What the portal signs with; None where it signs nothing."""
+
+    @cached_property
+    def work_engine(self) -> Engine:
+        """The same database for what takes longer than a page may: publishing, jobs, fixity."""
+        embedded = self.engine.dialect.name == "sqlite"
+        return self.engine if embedded else create_database_engine(self.settings, WORK_STATEMENT_S)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self.engine.dispose()
+        self.work_engine.dispose()
 
 
 def get_desk(request: Request) -> Desk:

@@ -69,7 +69,6 @@ PERMISSIONS: dict[tuple[str, str], str] = {
         "/.well-known/portal-keys/{key_id}",
         "/healthz",
         "/readyz",
-        "/metrics",
         "/static/{path:path}",
         "/api/models",
         "/api/models/{rest:path}",
@@ -139,6 +138,8 @@ PERMISSIONS |= {
 PERMISSIONS |= {("POST", path): ANYONE for path in ("/api/models/{rest:path}", "/api/datasets/{rest:path}")}
 """A list of paths is too long for an address: these only read."""
 PERMISSIONS |= {("GET", "/api/v1/whoami"): HOLDER}
+PERMISSIONS |= {("GET", "/metrics"): ADMIN}
+"""Addresses of PORTAL_METRICS_FROM need no token there."""
 PERMISSIONS |= {(method, "/api/v1/tokens"): HOLDER for method in ("GET", "POST")}
 PERMISSIONS |= {("DELETE", "/api/v1/tokens/{token}"): HOLDER}
 PERMISSIONS |= {

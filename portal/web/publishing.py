@@ -131,7 +131,7 @@ def _publish(desk: Desk, caller: Caller, body: bytes, keyed: KeyedRequest | None
 
     terms = replace(release.terms, accompany=keep, held=look_again, allow=allow)
     try:
-        publish_received(desk.settings, desk.engine, release.manifest, release.files, caller.name, terms)
+        publish_received(desk.settings, desk.work_engine, release.manifest, release.files, caller.name, terms)
     except _Answered as done:
         return _answer(done.status, done.body)
     return _answer(*answered[0])
@@ -140,7 +140,7 @@ def _publish(desk: Desk, caller: Caller, body: bytes, keyed: KeyedRequest | None
 def _check(desk: Desk, caller: Caller, body: bytes) -> Response:
     release = read_release(body, manifest_needed=False)
     terms = replace(release.terms, allow=caller.check_organisation)
-    report = check_received(desk.settings, desk.engine, release.manifest or None, release.files, terms)
+    report = check_received(desk.settings, desk.work_engine, release.manifest or None, release.files, terms)
     return Response(as_json(report), 200, {"Cache-Control": "no-store"}, "application/json")
 
 

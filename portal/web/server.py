@@ -1,6 +1,7 @@
-"""Connections of the HTTP server that let an answer's file go to the client inside the kernel.
+"""Connections of the HTTP server: they let an answer's file go to the client inside the kernel, do not wait for heads
+that never end, and are left without cutting anybody off.
 
-ASGI has no words for that which uvicorn speaks, so the connection offers it as an extension of its own. An
+ASGI has no words for sending files which uvicorn speaks, so the connection offers it as an extension of its own. An
 application under another server, or behind TLS, does not find it and sends bytes as usual.
 """
 
@@ -10,12 +11,20 @@ import asyncio
 import os
 from typing import Any
 
+import orjson
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from portal.web.stopping import mark_stopping
+from portal.errors import BadRequest, PortalError, TooSlow
+from portal.web.door.asked import asked_of
+from portal.web.door.heads import HEAD_SECONDS, MAX_ADDRESS, MAX_HEADERS, headers_too_large
+from portal.web.headers import with_security
+from portal.web.problems import MEDIA_TYPE, problem
+from portal.web.stopping import is_stopping, mark_stopping
 
 EXTENSION = "portal.sendfile"
+LINGER_S = 1.0
+"""How long a connection without a request stays when the server goes down."""
 _WAITS = (0.0,) * 8 + (0.001,) * 50 + (0.05,) * 1200
 """Seconds between looks at whether the head has left: soon at first, for a minute at last."""
 
@@ -23,17 +32,91 @@ _WAITS = (0.0,) * 8 + (0.001,) * 50 + (0.05,) * 1200
 class SendfileProtocol(HttpToolsProtocol):
     """uvicorn's connection; over plain TCP each request finds a `DirectSocket` among its extensions."""
 
+    _head_bytes = 0
+    _in_head = False
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client came; it has not said anything yet."""
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It went."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came; a head that is too large or too slow ends here, as nobody else would ever hear of it."""
+        super().data_received(data)
+        if not self._in_head or self.transport.is_closing():
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > MAX_ADDRESS + MAX_HEADERS:
+            self._end(headers_too_large())
+        elif self._head_timer is None:
+            self._wait_for_head()
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+
     def on_headers_complete(self) -> None:
         """Begin the request; its task has not run yet when this returns, so the extension is there in time."""
+        self._in_head = False
+        self._stop_waiting()
         super().on_headers_complete()
-        if self.cycle is not None and self.cycle.scope is self.scope and self.scheme == "http":
+        if self.cycle is None or self.cycle.scope is not self.scope:
+            return
+        if self.scheme == "http":
             extensions: dict[str, Any] = self.scope.setdefault("extensions", {})
             extensions[EXTENSION] = DirectSocket(self.cycle)
+        if is_stopping():
+            self.cycle.keep_alive = False
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP."""
+        self._end(BadRequest(msg, "Send HTTP/1.1."))
 
     def shutdown(self) -> None:
-        """The server goes down: answers that wait are told, the others are finished."""
+        """The server goes down: answers that wait are told, the others are finished.
+
+        A connection on which nothing is asked at the moment stays for a little: its client may just have sent
+        something, which would be lost. It is answered, and told that it was the last.
+        """
         mark_stopping()
-        super().shutdown()
+        if self.cycle is not None and not self.cycle.response_complete:
+            super().shutdown()
+            return
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(LINGER_S, self.timeout_keep_alive_handler)
+
+    def _wait_for_head(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _too_slow(self) -> None:
+        self._head_timer = None
+        if self.transport.is_closing():
+            return
+        if self._head_bytes:
+            self._end(TooSlow(f"The request's head did not come within {HEAD_SECONDS:g} seconds.", "Send it faster."))
+        else:
+            self.transport.close()
+
+    def _end(self, error: PortalError) -> None:
+        """Say what is wrong and close: there is no request that an application could answer."""
+        body = orjson.dumps(problem(error))
+        told = [*self.server_state.default_headers, (b"content-type", MEDIA_TYPE.encode()), (b"connection", b"close")]
+        told.append((b"content-length", str(len(body)).encode()))
+        lines = b"".join(b"%s: %s\r\n" % pair for pair in with_security(told))
+        self.transport.write(STATUS_LINE[error.status] + lines + b"\r\n" + body)
+        self.transport.close()
 
 
 class DirectSocket:
@@ -62,6 +145,9 @@ class DirectSocket:
     def count(self, sent: int) -> None:
         """Tell the connection that so many bytes of the body have gone past it."""
         self._cycle.expected_content_length -= sent
+        asked = asked_of(self._cycle.scope)  # type: ignore[arg-type]
+        if asked is not None:
+            asked.sent += sent
 
 
 def direct_socket(scope: Scope) -> DirectSocket | None:

@@ -68,7 +68,8 @@ def ask(url: str) -> Any:
 
 
 def test_serve_answers_and_stops_when_told(small: SmallRun) -> None:
-    with serving("serve", "--port", "0") as (process, url):
+    # No request is slow enough to be told of, however busy this machine is.
+    with serving("serve", "--port", "0", PORTAL_ACCESS_LOG="none") as (process, url):
         assert ask(f"{url}/healthz")["status"] == "ok"
         assert [r["run"] for r in ask(f"{url}/api/v1/runs")["items"]] == ["lab/small"], "PORTAL_DATA is respected"
         process.send_signal(signal.SIGTERM)
@@ -154,7 +155,7 @@ def test_an_outdated_shared_database_is_refused_until_it_is_migrated(portal: Por
     assert portal("migrate").out.startswith("The schema at postgresql+psycopg://")
     assert portal("runs").code == 0
     with serving("serve", "--port", "0") as (_process, url):
-        assert ask(f"{url}/readyz")["database"] == "ok"
+        assert {check["state"] for check in ask(f"{url}/readyz")["checks"]} == {"ok"}
 
 
 def test_migrate_shows_no_password(portal: Portal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from portal.catalog.accounts import create_token
 from portal.catalog.answers import OrderView
 from portal.catalog.batches import BatchRows
 from portal.errors import BadRequest
@@ -255,15 +256,20 @@ def test_the_description_names_every_answer(app: FastAPI, client: TestClient) ->
     assert not re.findall(r'(?:src|href)="(?:https?:)?//', page)
 
 
-def test_health(client: TestClient) -> None:
+def test_health(app: FastAPI, client: TestClient) -> None:
     assert get(client, "/healthz")["status"] == "ok"
-    assert get(client, "/readyz") == {"status": "ok", "database": "ok", "storage": "ok"}
-    counters = client.get("/metrics").text
+    ready = get(client, "/readyz")
+    assert ready["status"] == "ok"
+    assert {check["name"]: check["state"] for check in ready["checks"]} == dict.fromkeys(
+        ("database", "storage", "data", "disk"), "ok"
+    )
+    secret, _ = create_token(app.state.desk.engine, "admin")
+    counters = client.get("/metrics", headers={"Authorization": f"Bearer {secret}"}).text
     assert "portal_runs 1" in counters
 
 
 def test_a_portal_that_cannot_write_is_not_ready(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portal.web.health.os.access", lambda *_: False)
+    monkeypatch.setattr("portal.web.ready.os.access", lambda *_: False)
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
 
