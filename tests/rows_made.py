@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, column, func, inspect, select, text
 from sqlalchemy import table as sql_table
 
+from portal.catalog.audit.chain import GENESIS, Change, link
 from portal.catalog.loaded import insert_into, named_values
 from portal.catalog.tables import Table, list_tables, loading_order
 
@@ -38,15 +39,15 @@ def make_rows(connection: Connection, tag: int, rows: int = 2) -> dict[str, int]
         parents = {key["constrained_columns"][0]: key["referred_table"] for key in found.get_foreign_keys(name)}
         statement = insert_into(connection, table)
         for number in range(tag * rows, tag * rows + rows):
-            row = [_value(table, column, kind, number, parents.get(column)) for column, kind in table.columns]
-            connection.execute(statement, [named_values(row)])
+            row = [_value(table, name, kind, number, parents.get(name)) for name, kind in table.columns]
+            connection.execute(statement, [named_values(_bound(connection, table, row))])
         _move_sequence(connection, table)
     count = "SELECT count(*) FROM "
     return {name: connection.execute(text(f'{count}"{name}"')).scalar_one() for name in tables}
 
 
 def _value(table: Table, name: str, kind: str, number: int, parent: str | None) -> Any:
-    if parent is not None or (name, kind) == ("id", "int") or name == "seq":
+    if parent is not None or (name, kind) == ("id", "int"):
         return number + 1
     meant = _meant(table.name, number)
     if name in meant:
@@ -64,6 +65,17 @@ def _value(table: Table, name: str, kind: str, number: int, parent: str | None) 
     if kind == "bytes":
         return bytes(range(256)) * (number + 1)
     return number % 2 == 1
+
+
+def _bound(connection: Connection, table: Table, row: list[Any]) -> list[Any]:
+    """The row; of the history, bound to the entry before it, as the database lets none in that is not."""
+    if table.name != "audit_entry":
+        return row
+    made = dict(zip(table.names, row, strict=True))
+    newest = text("SELECT seq, hash FROM audit_entry ORDER BY seq DESC LIMIT 1")
+    seq, prev = connection.execute(newest).first() or (0, GENESIS)
+    change = Change(*(made[name] for name in ("at_ms", "actor", "action", "object", "run", "detail")))
+    return list((made | {"seq": seq + 1, "prev": prev, "hash": link(prev, seq + 1, change)}).values())
 
 
 def _meant(table: str, number: int) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
+from portal.catalog.audit.verifying import verify_history
 from portal.catalog.tables import Table, list_tables, read_lines
-from portal.database import check_schema, create_database_engine, known_revisions, migrate_over
+from portal.database import check_schema, create_database_engine, known_revisions, migrate_over, open_session
 from portal.settings import Settings
 from portal.web.app import create_app
 from tests.postgres import PostgresServer
@@ -57,6 +58,9 @@ def test_rows_of_every_earlier_schema_are_intact_and_answered(empty: Settings) -
     check_schema(engine)
     assert counts["run"] == 2 * len(revisions)
     assert all(counts.values())
+    with open_session(engine) as session:
+        history = verify_history(session, {})
+    assert (history.entries, history.broken) == (counts["audit_entry"], None)
     engine.dispose()
     _answers(empty, [f"lab/run-{number}" for number in range(counts["run"])])
 

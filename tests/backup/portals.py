@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from portal.catalog.accounts import create_token
 from portal.catalog.answers import FoundFinding
+from portal.catalog.audit.writing import put_on_record
 from portal.catalog.record import record_findings
 from portal.catalog.tables import list_tables, read_lines
 from portal.database import create_database_engine, open_session
@@ -43,6 +44,8 @@ def publish_all(settings: Settings, engine: Engine, folder: Path, runs: int = 1)
     with open_session(engine) as session:
         found = FoundFinding("made", "warning", "Found by a test: ü \u202e", STEP, {"a": [1, None]}, "x")
         record_findings(session, 1, [found])
+        for number in range(3):
+            put_on_record(session, "test.made", "ada", f"run:{number}", names[0], {"why": "ü", "n": number})
         session.commit()
     create_token(engine, "publisher", "ada")
     plan, output = (put(settings, folder, data) for data in (b"plan", b"output"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
+from portal.catalog.audit.verifying import load_keys, verify_history
 from portal.database import create_database_engine, open_session
 from portal.errors import Conflict
 from portal.exchange.backup.make import make_backup
@@ -74,6 +75,11 @@ def test_nothing_is_another_after_it_was_lost(
     assert answers_of(elsewhere, runs) == answers
     if into.dialect.name == engine.dialect.name:
         assert guards_of(into) == guards
+    assert len(guards_of(into)) > 1
+    with open_session(into) as session:
+        history = verify_history(session, load_keys(session))
+    assert history.broken is None
+    assert history.entries >= 3
     _goes_on(elsewhere, into, tmp_path)
     into.dispose()
 
