@@ -12,6 +12,12 @@ from portal.manifest.faults import Contradiction, Place, nearest, shown
 from portal.manifest.schema import Config, EvaluationFile, Event, Manifest
 
 MAX_REGEX = 200
+MAX_REPEATS = 2
+"""Repeats without an end in one expression: with each, a file's name may cost its length times more."""
+_LITERAL = re.compile(r"\\.|\[\^?\]?[^\]]*\]", re.DOTALL)
+"""What stands for one character: an escaped one, a class."""
+_OPEN_REPEAT = re.compile(r"[*+]|\{\d*,\}")
+_REPEATED_GROUP = re.compile(r"\)(?:[*+]|\{)")
 
 
 def check_numbers(manifest: Manifest, known_chunks: frozenset[str] = frozenset()) -> Iterator[Contradiction]:
@@ -55,6 +61,18 @@ def _evaluation(entry: EvaluationFile, last: int, place: Place) -> Iterator[Cont
         yield Contradiction(where, f"is longer than {MAX_REGEX} characters", "Write a shorter one.")
     elif "step" not in groups:
         yield Contradiction(where, "has no group named step", "Write e.g. step(?P<step>\\d+).")
+    elif _may_run_away(entry.step_pattern):
+        yield Contradiction(
+            where,
+            f"repeats a group, refers back to one, or has more than {MAX_REPEATS} repeats without an end",
+            "Such expressions can take for ever on some names. Match only what stands around the step, e.g. step(?P<step>\\d+).",
+        )
+
+
+def _may_run_away(pattern: str) -> bool:
+    plain = _LITERAL.sub("x", pattern)
+    refers = "(?P=" in plain or re.search(r"\\[1-9]", pattern) is not None
+    return refers or bool(_REPEATED_GROUP.search(plain)) or len(_OPEN_REPEAT.findall(plain)) > MAX_REPEATS
 
 
 def _config(entry: Config, last: int, place: Place) -> Iterator[Contradiction]:

@@ -73,6 +73,7 @@ from portal.web.hub import resolve
 from portal.web.hub import routes as hub
 from portal.web.job_desk import JobDesk
 from portal.web.kept import AnswerShelf, KeepAnswers
+from portal.web.openapi import DescribedAPI
 from portal.web.sharing import ShareReading
 from portal.web.stopping import heed_signals
 
@@ -117,7 +118,7 @@ def create_app(settings: Settings) -> FastAPI:
         door.close()
         desk.close()
 
-    app = FastAPI(
+    app = DescribedAPI(
         title="LLM360 Portal",
         version=__version__,
         description=docs.DESCRIPTION,

@@ -164,6 +164,8 @@ def read_job_metrics(
 def read_plan(request: Request, db: Db, address: PortalAddress, job: JobId) -> Response:
     """Parquet: every row of every step, in order (step, position, chunk, row, source)."""
     plan = get_spec(db, job)["data"]["plan"]
+    if not plan:
+        raise FileNotCatalogued(f"Job {job} has no row plan.", "See its spec.")
     return send_blob(request, address, {**plan, "path": f"job-{job}-plan.parquet"})
 
 

@@ -291,6 +291,18 @@ def test_orders_past_the_data_and_odd_token_sums_are_left_to_the_scan() -> None:
         ("evaluations", {"file": "e.json", "step_pattern": "("}, "evaluations[0].step_pattern", "regular expression"),
         ("evaluations", {"file": "e.json", "step_pattern": "x"}, "evaluations[0].step_pattern", "no group"),
         ("evaluations", {"file": "e.json", "step_pattern": "x" * 201}, "evaluations[0].step_pattern", "longer"),
+        (
+            "evaluations",
+            {"file": "e.json", "step_pattern": "(?P<step>(a+)+)$"},
+            "evaluations[0].step_pattern",
+            "repeats",
+        ),
+        (
+            "evaluations",
+            {"file": "e.json", "step_pattern": ".*.*.*(?P<step>a)"},
+            "evaluations[0].step_pattern",
+            "repeats",
+        ),
         ("metrics", {"file": "m.csv", "series": {"a\nb": {"column": "a"}}}, "metrics[0].series", "control"),
         ("findings", {"code": "x", "message": "m", "step": 101}, "findings[0].step", "beyond"),
     ],
