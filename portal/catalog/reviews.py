@@ -38,7 +38,7 @@ def review_finding(engine: Engine, caller: Caller, run: str, key: str, state: st
     Conflict where the finding has that state already, was withdrawn, or somebody else was faster.
     """
     caller.check_organisation(run)
-    note = storable(note.strip())
+    note = storable(note.replace("\r\n", "\n").strip())
     if state not in REVIEWED:
         raise BadRequest(
             f"{state[:40]!r} is no state a review gives.", "Send `explained` or `open`.", parameter="state"

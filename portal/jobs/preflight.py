@@ -112,7 +112,10 @@ def preview_job(session: Session, settings: Settings, request: JobRequest, rules
 def submit_job(
     engine: Engine, settings: Settings, request: JobRequest, caller: Caller, rules: JobRules, key: str | None
 ) -> tuple[int, bool]:
-    """Queue a job: (its number, whether it is new). Raises PreflightRefused with everything that speaks against it."""
+    """Queue a job: (its number, whether it is new). Raises PreflightRefused with everything that speaks against it,
+    Forbidden for a token that is bound to other runs."""
+    if caller.runs:
+        caller.check_organisation(request.run)
     with open_session(engine) as session:
         draft = draft_job(session, settings, request)
         preview = _preview(session, draft, rules)
