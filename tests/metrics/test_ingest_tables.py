@@ -228,6 +228,7 @@ def test_tabs_and_byte_order_marks_are_understood(tmp_path: Path) -> None:
         ("m.jsonl", b"[" * 100_000, "line 1: not valid JSON"),
         ("m.jsonl", b'{"step":1,"loss":"\xff"}\n', "line 1: not valid JSON"),
         ("m.parquet", b"PAR1 but not really", "cannot be read as Parquet"),
+        ("m.csv", b"step,l\xaess\n1,2\n", "has a column whose name is not UTF-8"),
         ("m.bin", b"1", "its name does not tell its format"),
     ],
 )

@@ -27,7 +27,7 @@ def read_csv(path: Path) -> Table:
     delimiter = _delimiter(path)
     table = _parse(path, delimiter, threads=True)
     columns: dict[str, Column] = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
+    for name, column in zip(_names(table, path), table.columns, strict=True):
         if name in columns:
             raise DataFault(f"{path.name}, line 1: the column {name!r} stands twice.", "Rename one of them.")
         columns[name] = _column(column)
@@ -45,7 +45,7 @@ def read_parquet(path: Path) -> Table:
         raise DataFault(f"{path.name} cannot be read as Parquet: {_short(error)}", "Write the file again.") from None
     columns = {
         name: _column(column, null_is_written=True)
-        for name, column in zip(table.column_names, table.columns, strict=True)
+        for name, column in zip(_names(table, path), table.columns, strict=True)
     }
     return Table(path.name, table.num_rows, columns, lambda row: f"row {row + 1}")
 
@@ -72,6 +72,13 @@ def _parse(path: Path, delimiter: str, threads: bool) -> pa.Table:
         raise DataFault(
             f"{path.name} cannot be read as CSV: {text}", "Correct the line, or write the file again."
         ) from None
+
+
+def _names(table: pa.Table, path: Path) -> list[str]:
+    try:
+        return list(table.column_names)
+    except UnicodeDecodeError:
+        raise DataFault(f"{path.name} has a column whose name is not UTF-8.", "Save the file as UTF-8.") from None
 
 
 def _delimiter(path: Path) -> str:
