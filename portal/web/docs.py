@@ -46,7 +46,7 @@ TAGS = [
     },
     {"name": "jobs", "description": "Training that goes on from a checkpoint, on workers attached to the portal."},
     {"name": "workers", "description": "What workers say: they attach themselves, lease jobs and tell how these go."},
-    {"name": "access", "description": "Whose token it is."},
+    {"name": "access", "description": "Whose token it is, and tokens of one's own."},
     {"name": "portal", "description": "Whether the portal itself is well."},
 ]
 

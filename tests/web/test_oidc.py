@@ -19,10 +19,12 @@ from portal.catalog.own_tokens import Lifetimes, TokenWish, make_token
 from portal.catalog.people import list_people
 from portal.catalog.sessions import find_session
 from portal.database import create_database_engine, open_session
-from portal.errors import UsageError
+from portal.errors import Unavailable, UsageError
 from portal.settings import Settings
 from portal.web.app import create_app
 from portal.web.identity import provider as identity
+from portal.web.identity.attempts import new_attempt
+from portal.web.identity.network import BoundedTransport
 from portal.web.identity.rules import find_rule, read_rules
 from tests.web.identity_provider import (
     ADA,
@@ -362,6 +364,19 @@ def test_settings_that_do_not_go_together_are_refused_at_the_start(wrong: dict[s
     assert identity.Provider.of(Settings(**right)) is not None
     with pytest.raises(UsageError, match="PORTAL_OIDC"):
         identity.Provider.of(Settings(**(right | wrong)))
+
+
+def test_an_encrypted_provider_leads_to_no_plain_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = {"oidc_issuer": "https://id.example", "oidc_client_id": "portal", "oidc_roles": ROLES}
+    told = {name: f"https://id.example/{name}" for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")}
+    for plain in told:
+        answer = {"issuer": "https://id.example"} | told | {plain: "http://id.example/x"}
+        description = httpx.MockTransport(lambda _, answer=answer: httpx.Response(200, json=answer))
+        monkeypatch.setattr(identity, "BoundedTransport", lambda *_, found=description: found)
+        with pytest.raises(Unavailable, match="does not say where"):
+            identity.Provider(Settings(**right)).authorization_address("https://portal.example/x", new_attempt(""))
+    with pytest.raises(httpx.UnsupportedProtocol):
+        BoundedTransport(httpx.create_ssl_context(), False).handle_request(httpx.Request("GET", "http://id.example"))
 
 
 def test_only_encrypted_issuers_may_be_set() -> None:

@@ -38,6 +38,7 @@ FRESH_S = 600
 """How old an ID token may be: it is made while the person signs in."""
 AT_ONCE = 4
 """People who are waited for at once, so that a slow provider holds up nobody who reads."""
+HEADERS = {"Accept-Encoding": "identity", "User-Agent": "llm360-portal"}
 _NAMES = ("preferred_username", "name", "email")
 
 
@@ -68,6 +69,7 @@ class Provider:
             )
         self.issuer = settings.oidc_issuer
         self.host = urlsplit(settings.oidc_issuer).netloc
+        self._plain = urlsplit(settings.oidc_issuer).scheme == "http"
         self._client_id = settings.oidc_client_id
         self._secret = settings.oidc_client_secret.get_secret_value()
         self._scope = settings.oidc_scope
@@ -119,9 +121,8 @@ class Provider:
         return _Place(self._places, self.host)
 
     def _http(self) -> httpx.Client:
-        plain = urlsplit(self.issuer).scheme == "http"
-        headers = {"Accept-Encoding": "identity", "User-Agent": "llm360-portal"}
-        return httpx.Client(transport=BoundedTransport(self._context, plain), timeout=timeout(), headers=headers)
+        transport = BoundedTransport(self._context, self._plain)
+        return httpx.Client(transport=transport, timeout=timeout(), headers=HEADERS)
 
     def _client(self, http: httpx.Client, redirect_uri: str) -> OAuth2Client:
         return OAuth2Client(
@@ -139,7 +140,9 @@ class Provider:
             )
         methods = told.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
         ways, keys_at, token = (str(told.get(n)) for n in ("authorization_endpoint", "jwks_uri", "token_endpoint"))
-        if not all(address.startswith(("https://", "http://")) for address in (ways, keys_at, token)):
+        # The page on which people sign in is no less encrypted than the rest.
+        schemes = ("https://", "http://") if self._plain else ("https://",)
+        if not all(address.startswith(schemes) for address in (ways, keys_at, token)):
             raise Unavailable(f"{self.host} does not say where people sign in.", "Its operator can tell.")
         self._described = Described(ways, token, keys_at, "client_secret_basic" in methods, now)
         return self._described
