@@ -1,4 +1,4 @@
-"""The head of the history, signed on a schedule and at hand for every page that shows it.
+"""The head of the history, signed on a schedule and at hand for every page that shows it; all of it followed once a day.
 
 A thread of every serving process looks now and then; where several share a database, a duty lets one of them sign.
 """
@@ -10,12 +10,16 @@ import os
 import secrets
 import socket
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from portal.catalog.answers.audit import HeadView
+from portal.catalog.answers.audit import HeadView, HistoryReport
+from portal.catalog.answers.promises import HistoryLooked
 from portal.catalog.audit.heads import find_signed_head, keep_head
 from portal.catalog.audit.listing import get_head
+from portal.catalog.audit.verifying import load_keys, verify_history
+from portal.catalog.audit.writing import PORTAL, put_on_record
 from portal.catalog.duties import leave_duty, take_duty
+from portal.catalog.promises import VERIFIED, read_history
 from portal.database import DatabaseFault, Engine, open_session
 from portal.errors import PortalError
 from portal.scan.amounts import parse_age
@@ -24,6 +28,7 @@ from portal.signing.keys import SigningKey
 DUTY = "history"
 LOOK_S = 60.0
 """Seconds between looks at how far the history has come."""
+FOLLOW_EVERY = timedelta(days=1)
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +44,19 @@ def sign_now(engine: Engine, key: SigningKey) -> HeadView | None:
         session.commit()
     with open_session(engine) as session:
         return find_signed_head(session)
+
+
+def follow(engine: Engine) -> HistoryReport:
+    """Check every entry from the first on; that nothing was wrong is put on record, a break goes to the log."""
+    with open_session(engine) as session:
+        report = verify_history(session, load_keys(session))
+        if report.broken is None and report.entries:
+            detail = {"entries": report.entries, "head": report.head}
+            put_on_record(session, VERIFIED, PORTAL, "history:whole", detail=detail)
+            session.commit()
+    if report.broken is not None:
+        _log.error("The history is broken at entry %s: %s", report.broken.seq, report.broken.what)
+    return report
 
 
 class HistoryWatch:
@@ -83,6 +101,19 @@ class HistoryWatch:
         self.shown = signed or (head if head.seq else None)
         return self.shown
 
+    def follow_once(self) -> HistoryReport | None:
+        """What following the history told; None while that is not due or another process does it."""
+        with open_session(self._engine) as session:
+            history = read_history(session)
+        return follow(self._engine) if self._follow_is_due(history) and self._hold() else None
+
+    def _follow_is_due(self, history: HistoryLooked) -> bool:
+        if history.verified_at is None:
+            return history.entries > 0
+        # The entry that said it was whole is itself one that came since.
+        grown = history.entries > history.verified_entries + 1
+        return grown and datetime.now(UTC) - history.verified_at >= FOLLOW_EVERY
+
     def _is_due(self, head: HeadView, signed: HeadView | None) -> bool:
         if self._every is None or not head.seq or self._key is None:
             return False
@@ -94,6 +125,7 @@ class HistoryWatch:
         while True:
             try:
                 self.look_once()
+                self.follow_once()
             except (PortalError, DatabaseFault) as error:
                 # The next look may find the database in better health.
                 _log.warning("The head of the history could not be looked at: %s", error)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from portal.database import create_database_engine, migrate
+from portal.database import Engine, create_database_engine, migrate
 from portal.settings import Settings
 from tests.bench._load import download, get, latencies, nginx, quiet_ratio, ratio, served, wrk
 from tests.builders import byte_tokenizer, many_checkpoints, record, series_data
@@ -47,12 +47,19 @@ def main() -> None:
 
 
 def build(folder: Path) -> str:
-    """Amber's shape with local rows, runs of 10 and 10,000 checkpoints, one large file; the large file's sha256."""
+    """What is measured, in an embedded database; the large file's sha256."""
     data = folder / "data"
     data.mkdir()
     settings = Settings(data=data)
     engine = create_database_engine(settings)
     migrate(engine)
+    digest = build_into(folder, engine, settings)
+    engine.dispose()
+    return digest
+
+
+def build_into(folder: Path, engine: Engine, settings: Settings) -> str:
+    """Amber's shape with local rows, runs of 10 and 10,000 checkpoints, one large file; the large file's sha256."""
     generator = np.random.default_rng(1)
     values = 8 + generator.standard_normal((20, STEPS)).cumsum(1) / 500
     values[:, 1000], values[:, 2000], values[:, 3000] = np.nan, np.inf, 1e6
@@ -66,7 +73,6 @@ def build(folder: Path) -> str:
     record(engine, settings, _amber(), folder, series)
     for count in (10, 10_000):
         many_checkpoints(engine, settings, f"bench/c{count}", count)
-    engine.dispose()
     return digest
 
 
