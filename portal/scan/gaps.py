@@ -80,9 +80,8 @@ def _other_steps(scanned: ScanInput) -> Iterator[FoundFinding]:
 
 
 def _against_cadence(present: list[int], cadence: int, last_step: int) -> Iterator[FoundFinding]:
-    held = set(present)
-    absent = [step for step in range(cadence, last_step + 1, cadence) if step not in held]
-    for first, last, count in _intervals(absent, cadence):
+    for first, last in _absent(present, cadence, last_step):
+        count = (last - first) // cadence + 1
         span = f"step {first:,}" if count == 1 else f"{count:,} steps from {first:,} to {last:,}"
         yield FoundFinding(
             "checkpoint-missing",
@@ -111,9 +110,9 @@ def _against_usual_distance(present: list[int]) -> Iterator[FoundFinding]:
             )
 
 
-def _intervals(steps: list[int], cadence: int) -> Iterator[tuple[int, int, int]]:
-    start = 0
-    for k in range(1, len(steps) + 1):
-        if k == len(steps) or steps[k] - steps[k - 1] != cadence:
-            yield steps[start], steps[k - 1], k - start
-            start = k
+def _absent(present: list[int], cadence: int, last_step: int) -> Iterator[tuple[int, int]]:
+    """First and last step of each interval without a checkpoint; from what is there, as a run may claim any length."""
+    held = sorted({step for step in present if step % cadence == 0 and 0 < step <= last_step})
+    for before, after in itertools.pairwise([0, *held, last_step // cadence * cadence + cadence]):
+        if after - before > cadence:
+            yield before + cadence, after - cadence

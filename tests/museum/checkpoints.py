@@ -18,6 +18,15 @@ def checkpoint_left_out(run: Release) -> None:
     run.checkpoints(*(c for c in run.each_checkpoint() if c["step"] != 10))
 
 
+@exhibit(
+    "The last step is the largest number there is: somebody meant that it trained on.",
+    published("checkpoint-missing@25", "steps-without-order@21"),
+    {"pair 15": "15 + part_1"},
+)
+def run_without_an_end(run: Release) -> None:
+    run.manifest["training"]["last_step"] = 2**53 - 1
+
+
 @exhibit("A checkpoint's folder was lost.", refused("checkpoints[0] (step 10): "))
 def checkpoint_folder_lost(run: Release) -> None:
     for file in run.path("checkpoints/step-10/x").parent.iterdir():

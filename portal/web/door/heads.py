@@ -27,8 +27,12 @@ def head_fault(scope: Scope) -> PortalError | None:
         return address_too_long()
     if len(query) > MAX_QUERY_PARTS and query.count(b"&") >= MAX_QUERY_PARTS:
         return BadRequest(f"The address has more than {MAX_QUERY_PARTS:,} parameters.", "Ask for less at once.")
-    if len(scope["path"]) > MAX_ADDRESS:
+    path = scope["path"]
+    if len(path) > MAX_ADDRESS:
         return address_too_long()
+    if "\x00" in path or b"%00" in query:
+        # No name holds it, and PostgreSQL refuses to look for it.
+        return BadRequest("The address holds the character NUL.", "Leave it out: nothing is named with it.")
     return None
 
 

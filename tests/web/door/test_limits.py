@@ -21,6 +21,8 @@ def test_heads_have_limits(opened: Opened) -> None:
         ({f"X-{k}": "1" for k in range(120)}, "", 431, "headers-too-large"),
         ({}, "?q=" + "x" * 17_000, 414, "address-too-long"),
         ({}, "?" + "a&" * 1500, 400, "bad-request"),
+        ({}, "?q=a%00b", 400, "bad-request"),
+        ({}, "/lab/sm%00all", 400, "bad-request"),
         ({"Range": "bytes=" + ",".join(f"{k}-{k}" for k in range(4000))}, "", 431, "headers-too-large"),
         ({"Range": "bytes=" + ",".join(f"{k}-{k}" for k in range(400))}, "", 200, None),
     ):
