@@ -129,6 +129,9 @@ class Settings(BaseSettings):
     oidc_roles: str = Field(
         "", description="Who gets which role: VALUE=ROLE[@ORGANISATION], by semicolons; the first that fits counts."
     )
+    anonymous_reading: bool = Field(
+        True, description="Whether public runs may be read without a token; off: everybody has to sign in."
+    )
     answer_cache_bytes: int = Field(128 * MIB, description="Memory for ready-made answers of published runs, in bytes.")
 
     trusted_proxies: str = Field(

@@ -9,6 +9,7 @@ from portal.catalog.answers.files import FileBlocks
 from portal.catalog.files import Links, load_files
 from portal.catalog.paging import check_limit, make_cursor, read_cursor
 from portal.catalog.release import load_facts
+from portal.catalog.sight import current_sight
 from portal.errors import FileNotCatalogued
 from portal.models import BlockDigests, File
 from portal.settings import Settings
@@ -35,9 +36,16 @@ def list_files(
 def get_blocks(session: Session, sha256: str) -> FileBlocks:
     """The digests of the file with this sha256; FileNotCatalogued when it was never hashed here."""
     row = session.get(BlockDigests, sha256)
-    if row is None:
+    if row is None or not _is_seen(session, sha256):
         raise FileNotCatalogued(
             f"No file with sha256 {sha256[:64]} was hashed here.", "Only files that lie here have digests of blocks."
         )
     digests = [row.digests[at : at + DIGEST_BYTES].hex() for at in range(0, len(row.digests), DIGEST_BYTES)]
     return FileBlocks(row.sha256, row.size, row.block_size, row.algorithm, digests)
+
+
+def _is_seen(session: Session, sha256: str) -> bool:
+    """Whether a release that whoever asks may see holds such a file; digests are kept by content, whose it is."""
+    if current_sight().everything:
+        return True
+    return session.exec(select(File.id).where(File.sha256 == sha256).limit(1)).first() is not None

@@ -226,6 +226,10 @@ class ReleaseFacts:
     """Files that belong to no checkpoint and no chunk, by path."""
     at_hand: frozenset[str]
     """Chunks whose files all lie on this machine."""
+    private_to: str | None = None
+    """The organisation whose tokens alone may read it; None: anybody."""
+    private_parents: dict[str, str] = field(default_factory=dict)
+    """Private runs that it says it began from, with their organisations."""
     elsewhere: dict[str, tuple[FileRow, ...]] = field(default_factory=dict)
     """Files of the other chunks that a store could read, by chunk."""
     chunk_rows: dict[str, int | None] = field(default_factory=dict)

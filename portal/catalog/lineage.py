@@ -9,22 +9,32 @@ from sqlmodel import Session, col
 
 from portal.catalog.answers import DerivedRun, Lineage
 from portal.catalog.release import load_facts
+from portal.catalog.sight import current_sight, list_hidden
 from portal.catalog.tombstones import newest_withdrawn
 from portal.models import Release, Run
 
 
 def get_lineage(session: Session, run: str) -> Lineage:
-    """Ancestors nearest first, and direct descendants by name, in three queries."""
+    """Ancestors nearest first, and direct descendants by name, in a constant number of queries.
+
+    The chain of ancestors ends before a run that is not seen.
+    """
     facts = load_facts(session, run)
     statement = select(
         col(Run.org), col(Run.name), col(Release.kind), col(Release.parent_run), col(Release.parent_step)
     ).join(Release, (col(Release.run_id) == col(Run.id)) & _shown_or_withdrawn())
     versions = select(col(Run.org), col(Run.name), col(Run.version))
     known = {f"{org}/{name}": bool(version) for org, name, version in session.execute(versions)}
+    sight = current_sight()
+    hidden = {} if sight.everything else list_hidden(session)
     descendants = session.execute(
         statement.where(col(Release.parent_run).is_not(None)).order_by(col(Run.org), col(Run.name))
     ).all()
-    origin = {f"{org}/{name}": (parent, step) for org, name, _, parent, step in descendants}
+    origin = {
+        f"{org}/{name}": (parent, step)
+        for org, name, _, parent, step in descendants
+        if sight.sees(parent, hidden.get(parent))
+    }
     children = [
         {"run": f"{org}/{name}", "kind": kind, "step": step, "withdrawn": not known.get(f"{org}/{name}", True)}
         for org, name, kind, parent, step in descendants

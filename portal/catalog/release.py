@@ -29,7 +29,9 @@ from portal.catalog.paging import check_text
 from portal.catalog.reviewed import finding_views
 from portal.catalog.revisions import clock_of, read_stamp
 from portal.catalog.shelves import engine_of, shelf_of
+from portal.catalog.sight import list_hidden
 from portal.catalog.tombstones import find_withdrawn
+from portal.catalog.veil import named_runs, seen_facts
 from portal.errors import NotFound, RunNotFound
 from portal.manifest.expand import FileEntry, OrderEntry, StageEntry
 from portal.models import (
@@ -62,16 +64,21 @@ def load_facts(session: Session, run: str, version: int | None = None, withdrawn
     shelf = shelf_of(engine)
     key = run if version is None else f"{run}@{version}{'!' if withdrawn else ''}"
     facts = shelf.find(key, clock_of(engine).stamp(session))
-    if facts is None:
-        # Kept under what this session sees, which may be older than what is committed by now.
+    seen = seen_facts(facts) if facts is not None else None
+    if seen is None:
+        # Kept under what this session sees, which may be older than what is committed by now. What whoever asks may not
+        # see is asked for as well, and is not found, by the same way and in the same time as what there is not.
         stamp = read_stamp(session)
         facts = _read(session, run, version, withdrawn)
         shelf.keep(key, stamp, facts)
-    return facts
+        seen = seen_facts(facts)
+    if seen is None:
+        raise _unknown(session, run)
+    return seen
 
 
 def _read(session: Session, run: str, version: int | None, withdrawn: bool) -> ReleaseFacts:
-    head = _head(session, run, version)
+    head, private_to = _head(session, run, version)
     if version is not None and not withdrawn and (gone := find_withdrawn(session, run, version)) is not None:
         raise gone
     findings = finding_views(session, head.id, _rows(session, Finding, head.id, Finding.step))
@@ -86,6 +93,7 @@ def _read(session: Session, run: str, version: int | None, withdrawn: bool) -> R
     at_hand = _at_hand(session, head.id, {c.id: c.name for c in chunks})
     events = [_event(e) for e in _rows(session, Event, head.id, Event.step)]
     return _assemble(
+        session,
         ReleaseFacts(
             run=run,
             head=head,
@@ -101,12 +109,15 @@ def _read(session: Session, run: str, version: int | None, withdrawn: bool) -> R
             tokenizer=_tokenizer(list(files.values())),
             loose_files={f.path: f for f in files.values()},
             at_hand=at_hand,
+            private_to=private_to,
             elsewhere=_elsewhere(session, head.id, {c.id: c.name for c in chunks if c.name not in at_hand}),
-        )
+        ),
     )
 
 
-def _assemble(facts: ReleaseFacts) -> ReleaseFacts:
+def _assemble(session: Session, facts: ReleaseFacts) -> ReleaseFacts:
+    if named := named_runs(facts):
+        facts.private_parents.update(list_hidden(session, named))
     facts.chunk_rows.update((name, c.row.rows) for name, c in facts.chunks.items())
     facts.steps.extend(c.row.step for c in facts.checkpoints if c.row.step is not None)
     facts.released.extend(c for c in facts.checkpoints if c.row.step is not None and not c.row.missing)
@@ -124,23 +135,24 @@ def _assemble(facts: ReleaseFacts) -> ReleaseFacts:
     return facts
 
 
-def _head(session: Session, run: str, version: int | None) -> ReleaseHead:
+def _head(session: Session, run: str, version: int | None) -> tuple[ReleaseHead, str | None]:
     org, _, name = check_text(run, "run").partition("/")
     statement = (
-        select(Release)
+        select(Release, Run.private_to)
         .join(Run, col(Release.run_id) == col(Run.id))
         .where(Run.org == org, Run.name == name)
         .where(col(Release.version) == (col(Run.version) if version is None else version))
         .options(defer(Release.manifest))  # type: ignore[arg-type]
     )
-    release = session.exec(statement).first()
-    if release is None:
+    found = session.exec(statement).first()
+    if found is None:
         raise _unknown(session, run) if version is None else _no_version(session, run, version)
-    return ReleaseHead(**{name: getattr(release, name) for name in ReleaseHead.__dataclass_fields__})
+    release, private_to = found
+    return ReleaseHead(**{name: getattr(release, name) for name in ReleaseHead.__dataclass_fields__}), private_to
 
 
 def _no_version(session: Session, run: str, version: int) -> NotFound:
-    current = _head(session, run, None).version
+    current = _head(session, run, None)[0].version
     return NotFound(
         f"{run} has no version {version}; the current one is {current}.",
         f"Ask for version {current}, or leave the version out.",

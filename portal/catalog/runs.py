@@ -37,7 +37,7 @@ def list_runs(
     )
     total = session.exec(select(func.count()).select_from(Run).join(Release, joined).where(*matching)).one()
     statement = (
-        select(Run.org, Run.name, Release)
+        select(Run.org, Run.name, Run.private_to, Release)
         .join(Release, joined)
         .where(*matching)
         .order_by(col(Run.org), col(Run.name))
@@ -53,10 +53,11 @@ def list_runs(
         statement = statement.where(tuple_(col(Run.org), col(Run.name)) > (org, name))
     found = session.exec(statement).all()
     shown = found[:limit]
-    releases = [r.id for _, _, r in shown if r.id is not None]
+    releases = [r.id for *_, r in shown if r.id is not None]
     counts, grids = count_rows(session, releases), _on_cadence(session, releases)
     items = [
-        _summary(f"{org}/{name}", r, counts.get(r.id or 0, Counts()), grids.get(r.id or 0, 0)) for org, name, r in shown
+        _summary((f"{org}/{name}", private_to), r, counts.get(r.id or 0, Counts()), grids.get(r.id or 0, 0))
+        for org, name, private_to, r in shown
     ]
     if withdrawn:
         gone = find_withdrawals(session, releases)
@@ -70,7 +71,7 @@ def get_run(session: Session, run: str) -> RunDetail:
     head = facts.head
     counts = count_rows(session, [head.id]).get(head.id, Counts())
     return RunDetail(
-        summary=_summary(run, head, counts, _on_cadence(session, [head.id]).get(head.id, 0)),
+        summary=_summary((run, facts.private_to), head, counts, _on_cadence(session, [head.id]).get(head.id, 0)),
         description=head.description,
         license=head.license,
         links=head.links,
@@ -134,7 +135,8 @@ def _matching(text: str) -> list[ColumnElement[bool]]:
     return [or_(name.icontains(text, autoescape=True), col(Release.title).icontains(text, autoescape=True))]
 
 
-def _summary(run: str, release: Any, counts: Counts, on_cadence: int) -> RunSummary:
+def _summary(run_and_owner: tuple[str, str | None], release: Any, counts: Counts, on_cadence: int) -> RunSummary:
+    run, private_to = run_and_owner
     return RunSummary(
         run=run,
         title=release.title or run,
@@ -158,6 +160,7 @@ def _summary(run: str, release: Any, counts: Counts, on_cadence: int) -> RunSumm
         published_at=release.published_at,
         verified_at=counts.verified_at,
         verified_files=counts.verified,
+        visibility="private" if private_to else "public",
     )
 
 

@@ -11,6 +11,7 @@ from sqlmodel import Session
 
 from portal.catalog.facts import ReleaseFacts
 from portal.catalog.revisions import Stamp, clock_of
+from portal.catalog.veil import seen_facts
 
 KEPT_RELEASES = 64
 
@@ -51,12 +52,14 @@ def shelf_of(engine: Engine) -> FactsShelf:
 
 
 def kept_facts(engine: Engine, run: str, stamp: Stamp | None = None) -> ReleaseFacts | None:
-    """Facts that need no query at all: only for an embedded database whose catalog has not changed since.
+    """Facts that need no query at all: only for an embedded database whose catalog has not changed since, and of a run
+    that whoever asks may see.
 
     ``stamp`` is the catalog's where the caller has just read it.
     """
     clock = clock_of(engine)
-    return shelf_of(engine).find(run, stamp or clock.local_stamp()) if clock.local else None
+    facts = shelf_of(engine).find(run, stamp or clock.local_stamp()) if clock.local else None
+    return None if facts is None else seen_facts(facts)
 
 
 def engine_of(session: Session) -> Engine:

@@ -43,6 +43,7 @@ COMMANDS = {
         "publish",
         "Check, hash and register a release in the local catalog, or --to a portal; run it again to resume or to update.",
     ),
+    "visibility": Command("visibility", "Make a run private (its organisation reads it) or public (everybody does)."),
     "mirror": Command("mirror", "Copy files of a run that lie elsewhere into the portal's own store, verified."),
     "index-lines": Command(
         "index_lines", "Count the lines of chunks elsewhere once, so that a step's rows are one request."

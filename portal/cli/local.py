@@ -80,7 +80,7 @@ class LocalCatalog(httpx.BaseTransport):
             from portal.web.app import create_app  # noqa: PLC0415
 
         with reached(self._settings):
-            application = create_app(self._settings)
+            application = create_app(self._settings, operator=True)
         folder = self._held.enter_context(tempfile.TemporaryDirectory(prefix="portal-"))
         listening = self._held.enter_context(socket.socket(socket.AF_UNIX))
         path = Path(folder) / "socket"

@@ -13,8 +13,10 @@ from typing import Annotated
 import typer
 
 from portal.cli.loading import fast_imports
+from portal.cli.terminal import complain
 from portal.client import Portal
 from portal.client.answers import unexpected
+from portal.client.publish import check_address
 from portal.errors import UsageError
 from portal.settings import Settings
 
@@ -49,8 +51,21 @@ def open_portal(url: str) -> Iterator[Portal]:
         with Portal("http://local-catalog", transport=LocalCatalog(settings)) as portal:
             yield portal
         return
-    with Portal(address) as portal:
+    with Portal(address, token_for(address, settings)) as portal:
         try:
             yield portal
         except (TypeError, ValueError, AttributeError, LookupError) as error:
             raise unexpected(address, error) from error
+
+
+def token_for(address: str, settings: Settings) -> str | None:
+    """PORTAL_TOKEN, which private runs are read with; not where everybody on the way could read it."""
+    token = settings.token.get_secret_value()
+    if not token:
+        return None
+    try:
+        check_address(address)
+    except UsageError:
+        complain("PORTAL_TOKEN is not sent over http:// to another machine: what is asked is asked as by anybody.")
+        return None
+    return token

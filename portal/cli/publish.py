@@ -61,6 +61,10 @@ def publish(  # noqa: PLR0913 - one parameter for each option
     reason: Annotated[
         str, typer.Option("--reason", help="Why there is another version; needed where published files are replaced.")
     ] = "",
+    private: Annotated[
+        bool,
+        typer.Option("--private", help="Only tokens of the run's organisation may read it, from the first moment."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check, hash and register a release in the local catalog, or --to a portal; run it again to resume or to update."""
@@ -71,12 +75,12 @@ def publish(  # noqa: PLR0913 - one parameter for each option
     if to:
         if look_up:
             raise UsageError("--look-up asks for the local catalog; it cannot go with --to.", "Leave one of them out.")
-        how = Sending(to, token or settings.token.get_secret_value(), insecure, workers, dry_run, reason)
+        how = Sending(to, token or settings.token.get_secret_value(), insecure, workers, dry_run, reason, private)
         send_release(source, settings, key, how, as_json)
         return
     with open_catalog(settings) as engine:
         with progress_bars() as progress:
-            report = publish_release(source, settings, engine, dry_run, progress, ask_hub=look_up, reason=reason)
+            report = publish_release(source, settings, engine, dry_run, progress, None, look_up, reason, private)
         signed = sign_release(source, report.run, settings, engine, key) if key and not dry_run else None
     if as_json:
         print_json({**_as_dict(report), "signed": asdict(signed) if signed else None})

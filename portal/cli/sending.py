@@ -34,6 +34,8 @@ class Sending:
     dry_run: bool
     reason: str = ""
     """Why there is another version."""
+    private: bool = False
+    """Whether only tokens of its organisation may read it."""
 
     def __repr__(self) -> str:
         return f"Sending({self.url!r})"
@@ -44,7 +46,7 @@ def send_release(source: Path, settings: Settings, key: SigningKey | None, how: 
     _check(how)
     with progress_bars() as progress, Portal(how.url, how.token) as api:
         prepared = prepare(source, settings, key, progress)
-        report = publish_to(api, _release(prepared, how.reason), how.dry_run, how.workers, progress)
+        report = publish_to(api, _release(prepared, how), how.dry_run, how.workers, progress)
     if as_json:
         print_json({**asdict(report), "elsewhere": prepared.elsewhere})
         return
@@ -81,10 +83,11 @@ def _has(how: Sending, run: str) -> bool:
     return True
 
 
-def _release(prepared: PreparedRelease, reason: str) -> LocalRelease:
+def _release(prepared: PreparedRelease, how: Sending) -> LocalRelease:
     files = {path: LocalFile(f.place, f.sha256, f.size) for path, f in prepared.files.items()}
     signature = asdict(prepared.signature) if prepared.signature else None
-    return LocalRelease(prepared.run, prepared.manifest, prepared.name, files, signature, reason)
+    named = prepared.run, prepared.manifest, prepared.name
+    return LocalRelease(*named, files, signature, how.reason, how.private)
 
 
 def _print(report: SentReport, prepared: PreparedRelease) -> None:

@@ -41,6 +41,8 @@ class LocalRelease:
     """``public_key`` and ``bundle``."""
     reason: str = ""
     """Why it follows another version."""
+    private: bool = False
+    """Whether it is to be private whatever the manifest says."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,8 @@ def publish_to(
         version = int(checked["version"]) + 1
         return SentReport(api.url, release.run, version, "dry-run", len(table), total, paths, sizes, [], dict(checked))
     body |= {"after": checked["version"]}
+    if release.private:
+        body |= {"private": True}
     if release.reason:
         body |= {"reason": release.reason}
     if release.signature:

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 from sqlmodel import Session
 
 from portal.catalog.answers import FoundFinding
+from portal.catalog.audit.writing import OPERATOR
 from portal.catalog.published import KnownFile, Published, find_published, known_files
 from portal.catalog.record import record_findings, record_release, recording
 from portal.catalog.recorded import ReleaseRecord
+from portal.catalog.visibility import PRIVATE, close_run
 from portal.database import Engine, open_session
 from portal.errors import Fault, ManifestRefused
 from portal.exchange.assemble import assemble_release, fingerprint_of
@@ -66,6 +68,8 @@ class Publication:
     after: int | None = None
     """The version it is to follow (0: none); None: whichever is current."""
     accompany: Accompany | None = None
+    private_to: str | None = None
+    """The organisation it is to be private to whatever the manifest says; None: the manifest decides."""
     reason: str = ""
     """Why it follows another version."""
     met: list[FoundFinding] = field(default_factory=list)
@@ -148,8 +152,10 @@ class Publication:
         same = f"version {self.current.version} of {self.manifest.run} is the same manifest over the same files."
         plan = [f"Nothing to record: {same}", numbers_restored] if numbers_restored else [f"Nothing to do: {same}"]
         report = self.report("unchanged", self.current.version, [], plan)
-        if record or self.accompany:
+        if record or self.accompany or self.private_to:
             with recording(self.engine) as session:
+                if self.private_to:
+                    close_run(session, self.manifest.run, self.private_to, self.by or OPERATOR)
                 if record:
                     record(session, self.current.release_id)
                 if self.accompany:
@@ -183,6 +189,9 @@ class Publication:
             if recorded is None:
                 return None
             release_id, version = recorded
+            owner = self.private_to or (organisation_of(self.manifest) if self.manifest.visibility == PRIVATE else None)
+            if owner:
+                close_run(session, self.manifest.run, owner, self.by or OPERATOR)
             findings = scan_release(session, release_id, looked)
             record_findings(session, release_id, findings, met=numbers.findings)
             done = f"Published {self.manifest.run} as version {version}."
@@ -190,3 +199,8 @@ class Publication:
             if self.accompany:
                 self.accompany(session, release_id, report)
         return report
+
+
+def organisation_of(manifest: Manifest) -> str:
+    """Whose run it is."""
+    return manifest.run.partition("/")[0]

@@ -19,7 +19,7 @@ from portal.exchange.ingest import ingest
 from portal.exchange.journal import Journal, journal_path, one_publisher
 from portal.exchange.line_indexes import index_chunks
 from portal.exchange.look_up import look_up
-from portal.exchange.publication import Publication, PublishReport
+from portal.exchange.publication import Publication, PublishReport, organisation_of
 from portal.manifest import read_manifest_file
 from portal.manifest.read import find_manifest
 from portal.settings import Settings
@@ -36,6 +36,7 @@ def publish(  # noqa: PLR0913 - the whole question in one call
     run: str | None = None,
     ask_hub: bool = False,
     reason: str = "",
+    private: bool = False,
 ) -> PublishReport:
     """Publish the release that ``source`` (a folder or a manifest file) describes, under ``run`` when given.
 
@@ -43,7 +44,8 @@ def publish(  # noqa: PLR0913 - the whole question in one call
     transaction. The same manifest over the same bytes again is ``unchanged``; anything else is a new
     version. With ``dry_run`` nothing is hashed or written. With ``ask_hub`` the Hub is asked for what it states of
     the files that lie there; what it said once is known from then on. ``reason`` tells readers of the version before why
-    there is another one. Raises ManifestRefused with every fault, ReasonNeeded where published files would be replaced.
+    there is another one; with ``private`` it is private from the first moment. Raises ManifestRefused with every fault,
+    ReasonNeeded where published files would be replaced.
     """
     with less_to_collect():
         path = find_manifest(source)
@@ -52,6 +54,7 @@ def publish(  # noqa: PLR0913 - the whole question in one call
         looked = look_up(found, settings, ask_hub, progress)
         job = Publication(manifest, looked.found, str(source), settings, engine, progress, met=looked.findings)
         job.reason = checked_reason(reason) if reason else ""
+        job.private_to = organisation_of(manifest) if private else None
         job.refuse(found.faults)
         if dry_run:
             report = _plan(job)

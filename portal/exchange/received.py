@@ -26,7 +26,7 @@ from portal.exchange.ingest import MAX_CONFIG_BYTES
 from portal.exchange.journal import one_publisher
 from portal.exchange.line_indexes import index_chunks
 from portal.exchange.places import FoundFile, is_remote
-from portal.exchange.publication import Accompany, Publication, PublishReport
+from portal.exchange.publication import Accompany, Publication, PublishReport, organisation_of
 from portal.exchange.publish import less_to_collect
 from portal.exchange.received_places import ReceivedPlaces, Sent, faults_of_table
 from portal.exchange.sign_release import Signature, check_signature, keep_signature
@@ -58,6 +58,10 @@ class Terms:
     progress: PublishProgress | None = None
     name: str = SOURCE
     """The manifest's file name, for faults and signatures."""
+    private: bool = False
+    """Whether it is to be private whatever the manifest says."""
+    private_to: str | None = None
+    """To which organisation then, where it is not the run's own."""
     reason: str = ""
     """Why there is another version."""
 
@@ -106,6 +110,7 @@ def publish_received(
         found = discover(read, places.copied(_copies(found, settings, Path(copies))))
         job = Publication(read, found, terms.name, settings, engine, terms.progress, by, terms.after)
         job.reason = terms.reason
+        job.private_to = terms.private_to or (organisation_of(read) if terms.private else None)
         job.digested = _digested(found, digests)
         job.read_elsewhere().note(job.digested)
         job.refuse([*found.faults, *compare_digests(job.found, job.digested)])

@@ -15,7 +15,7 @@ class Run(SQLModel, table=True):
     """One training run's name and its current version."""
 
     __tablename__ = "run"
-    __table_args__ = (UniqueConstraint("org", "name"),)
+    __table_args__ = (UniqueConstraint("org", "name"), Index("ix_run_private_to", "private_to"))
 
     id: int | None = primary_key()
     org: str = text_column()
@@ -24,6 +24,8 @@ class Run(SQLModel, table=True):
     """Version of the release that is shown; 0 before the first publish, and when all were withdrawn."""
     revision: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
     """Grows when findings or file states change without a new version; kept answers are dropped then."""
+    private_to: str | None = text_column(nullable=True)
+    """The organisation whose tokens alone may read it; None: anybody."""
     created_at: datetime = moment()
 
 

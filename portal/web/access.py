@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from portal.catalog.accounts import Caller, find_caller
-from portal.catalog.jobs.attempts import find_attempt_caller
-from portal.database import open_session
+from portal.catalog.accounts import Caller
 from portal.errors import Forbidden, Unauthorized
+from portal.web.askers import asker_of, bearer_of
+from portal.web.asking import find_holder
 from portal.web.deps import as_json, get_desk
 from portal.web.permissions import HOLDER, PERMISSIONS
 
@@ -29,8 +29,7 @@ def get_caller(request: Request) -> Caller:
         raise Unauthorized(
             f"{request.method} {request.url.path[:200]} needs a token.", "Send it as `Authorization: Bearer …`."
         )
-    with open_session(get_desk(request).engine) as session:
-        caller = find_attempt_caller(session, secret) or find_caller(session, secret)
+    caller = holder_of(request, secret)
     if caller is None:
         raise Unauthorized("This token is unknown, expired or revoked.", "Ask the portal's operator for a new one.")
     if needed is None or not (needed == HOLDER or caller.reaches(needed)):
@@ -41,10 +40,12 @@ def get_caller(request: Request) -> Caller:
     return caller
 
 
-def bearer_of(request: Request) -> str | None:
-    """The token the request brings, if any."""
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    return secret.strip() or None if scheme.lower() == "bearer" else None
+def holder_of(request: Request, secret: str) -> Caller | None:
+    """Whose token the request brought; None where it is unknown, expired or revoked."""
+    known = asker_of(request)
+    if known is not None and known.secret == secret:
+        return known.caller
+    return find_holder(get_desk(request).engine, secret).caller
 
 
 AllowedCaller = Annotated[Caller, Depends(get_caller)]

@@ -58,9 +58,11 @@ from portal.web import (
     steps,
     tokens,
     uploads,
+    visibility,
     worker_pages,
     workers,
 )
+from portal.web.asking import KnowWhoAsks
 from portal.web.deps import Desk
 from portal.web.direct import DirectAnswers
 from portal.web.door.bodies import CheckBodies
@@ -88,8 +90,8 @@ DIRECT = ((metrics.api, metrics.read_metric_data), (steps.api, steps.read_step),
 _STREAMED = re.compile(r"^/(files|static|api/v1/blobs)/|^/(datasets/)?([^/]+/){1,2}resolve/")
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The portal over the settings' database and files.
+def create_app(settings: Settings, operator: bool = False) -> FastAPI:
+    """The portal over the settings' database and files; ``operator`` where nobody but its operator can reach it.
 
     Migrates an embedded database; raises Unavailable when a shared one has an outdated schema.
     """
@@ -145,6 +147,7 @@ def create_app(settings: Settings) -> FastAPI:
         account.api,
         uploads.router,
         publishing.router,
+        visibility.router,
         attempts.router,
         workers.router,
         jobs.router,
@@ -172,11 +175,11 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     door = Door(desk, app.state.answers)
     app.state.watched = door.watched
-    _put_around(app, door, desk)
+    _put_around(app, door, desk, operator)
     return app
 
 
-def _put_around(app: FastAPI, door: Door, desk: Desk) -> None:
+def _put_around(app: FastAPI, door: Door, desk: Desk, operator: bool) -> None:
     """What every request passes. The last one added is met first: kept answers need no framework, and carry their
     headers themselves."""
     settings, engine = desk.settings, desk.engine
@@ -187,6 +190,8 @@ def _put_around(app: FastAPI, door: Door, desk: Desk) -> None:
     app.add_middleware(CheckBodies, settings=settings)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(KeepAnswers, engine=engine, shelf=app.state.answers)
+    # Before anything is looked up, kept answers included: what there is depends on who asks.
+    app.add_middleware(KnowWhoAsks, engine=engine, anonymous_reading=settings.anonymous_reading, operator=operator)
     app.add_middleware(ShareReading)
     if door.tracing is not None:
         app.add_middleware(TraceRequests, provider=door.tracing)

@@ -15,7 +15,8 @@ from portal.database import open_session
 from portal.errors import Forbidden, TooLarge, Unauthorized
 from portal.jobs.completion import complete_attempt
 from portal.jobs.outputs import take_outputs
-from portal.web.access import bearer_of, get_caller
+from portal.web.access import get_caller
+from portal.web.askers import bearer_of
 from portal.web.deps import get_desk
 from portal.web.job_bodies import BeatBody, CompleteBody, MetricsBody, OutputsBody
 from portal.web.job_desk import Jobs

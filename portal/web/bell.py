@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
@@ -53,7 +54,8 @@ class Bell:
         mine = _Waiting(offer.free_gpus, frozenset(answered_by(offer.labels)), loop.create_future())
         self._waiting.append(mine)
         if self._looker is None or self._looker.done():
-            self._looker = asyncio.create_task(self._look_for_all())
+            # It looks for everybody who waits, so not with the eyes of whoever came first.
+            self._looker = asyncio.create_task(self._look_for_all(), context=Context())
         try:
             return await asyncio.wait_for(mine.woken, seconds)
         except TimeoutError:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from portal.catalog.accounts import Caller, find_caller
-from portal.database import open_session
+from portal.catalog.accounts import Caller
 from portal.errors import Unauthorized
-from portal.web.access import bearer_of, get_caller
+from portal.web.access import get_caller, holder_of
+from portal.web.askers import bearer_of
 from portal.web.deps import get_desk
 from portal.web.same_origin import check_same_origin
 
@@ -33,8 +33,7 @@ def get_maybe_caller(request: Request) -> Caller:
     secret = bearer_of(request)
     if secret is None:
         return ANONYMOUS
-    with open_session(get_desk(request).engine) as session:
-        caller = find_caller(session, secret)
+    caller = holder_of(request, secret)
     if caller is None:
         raise Unauthorized("This token is unknown, expired or revoked.", "Ask the portal's operator for a new one.")
     return caller

@@ -1,7 +1,8 @@
 """Answers kept as bytes: what is derived from published runs is serialised once and served until the catalog changes.
 
 Sits outside the framework, so that a kept answer costs a dictionary look-up. An answer is kept under its
-address and the headers it varies by, together with the catalog's stamp; another stamp makes all of them stale.
+address, the headers it varies by and what its reader may see, together with the catalog's stamp; another stamp makes all
+of them stale, as it is another one when a run becomes private or public.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from portal.catalog.revisions import Stamp, clock_of
+from portal.catalog.sight import current_sight
 from portal.database import DatabaseDown, Engine, open_session
 from portal.web.headers import with_security
 
@@ -138,6 +140,7 @@ class KeepAnswers:
             scope["path"].encode(),
             scope["query_string"],
             *(headers.get(name, b"") for name in _VARY),
+            current_sight().key,
         )
         try:
             stamp = await self._stamp()

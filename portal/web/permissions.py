@@ -1,9 +1,13 @@
-"""Who may call what: every route, with the role it needs. A route that is not here is refused by a test."""
+"""Who may call what: every route, with the role it needs and whose runs it speaks of. A route that is not here is refused
+by a test."""
 
 from __future__ import annotations
 
+import re
+
 ANYONE = "anyone"
-"""No token needed: published runs are public."""
+"""No token needed for what is public, unless PORTAL_ANONYMOUS_READING is off; private runs are there for their own
+organisation alone."""
 HOLDER = "holder"
 """Any token that is good."""
 READER, PUBLISHER, REVIEWER, WORKER, ADMIN = "reader", "publisher", "reviewer", "worker", "admin"
@@ -146,6 +150,7 @@ PERMISSIONS |= {
     ("POST", f"{api}/runs/{{org}}/{{name}}/findings/{{finding}}/review"): REVIEWER for api in ("", "/api/v1")
 }
 PERMISSIONS |= {(method, "/api/v1/blobs/{sha256}"): UPLOADER for method in ("HEAD", "PUT")}
+PERMISSIONS |= {("PUT", "/api/v1/runs/{org}/{name}/visibility"): PUBLISHER}
 PERMISSIONS |= {("POST", f"/api/v1/releases{rest}"): PUBLISHER for rest in ("", "/check")}
 PERMISSIONS |= {
     ("POST", f"/api/v1/jobs{rest}"): PUBLISHER for rest in ("", "/preview", "/{job}/cancel", "/{job}/retry")
@@ -166,3 +171,76 @@ PERMISSIONS |= {
     for what in ("heartbeat", "logs", "metrics", "outputs", "complete")
 }
 """An attempt's own secret opens these for that attempt, too."""
+
+OF_A_RUN, OF_A_FILE, OF_A_JOB = "run", "file", "job"
+"""A route about one thing: where it is private, strangers are answered as if it did not exist."""
+OF_MANY = "many"
+"""A route that lists or counts: what is private is not among it for strangers."""
+OF_NONE = "none"
+"""A route that speaks of no run at all."""
+
+_ALWAYS_OPEN = re.compile(
+    r"^/((sign-in|static|\.well-known/portal-keys)(/.*)?|sign-out|healthz|readyz|metrics)$", re.DOTALL
+)
+"""Addresses that are open to everybody even where PORTAL_ANONYMOUS_READING is off; the counters guard themselves."""
+
+_LISTS = {
+    "/",
+    "/search",
+    "/compare",
+    "/compare/figure",
+    "/jobs",
+    "/workers",
+    "/history",
+    "/promises",
+    "/api/v1/promises",
+    "/api/v1/audit",
+    "/api/v1/runs",
+    "/api/v1/jobs",
+    "/api/v1/workers",
+    "/api/v1/search",
+    "/api/v1/compare",
+    "/api/models",
+    "/api/datasets",
+}
+_SILENT = {
+    "/api/v1/audit/head",
+    "/account",
+    "/api/v1/tokens",
+    "/api/docs",
+    "/api/v1/openapi.json",
+    "/api/v1/whoami",
+    "/api/whoami-v2",
+    "/{name}/resolve/{rest:path}",
+}
+_REPOSITORIES = {"/api/models/{rest:path}", "/api/datasets/{rest:path}"}
+_BY_THEIR_TOKEN = (
+    "/account/",
+    "/api/v1/tokens",
+    "/api/v1/blobs/",
+    "/api/v1/releases",
+    "/api/v1/workers",
+    "/workers/",
+    "/api/v1/jobs/preview",
+)
+"""What is sent by publishers and workers: their token, their organisation and their leases decide."""
+
+
+def is_always_open(path: str) -> bool:
+    """Whether an address is open to everybody, whatever is set."""
+    return _ALWAYS_OPEN.match(path) is not None
+
+
+def subject_of(method: str, path: str) -> str | None:
+    """Whose runs a route speaks of: one of the `OF_` constants; None for a route nobody has thought about."""
+    if is_always_open(path) or path in _SILENT:
+        return OF_NONE
+    if "{org}/{name}" in path or path in _REPOSITORIES:
+        return OF_A_RUN
+    if "{job}" in path:
+        return OF_A_JOB
+    if path in _LISTS:
+        return OF_MANY
+    if method != "GET" and path.startswith(_BY_THEIR_TOKEN):
+        return OF_NONE
+    return OF_A_FILE if "{sha256}" in path else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Annotated
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from fastapi import Depends, Request
 from starlette.responses import Response
@@ -13,11 +13,26 @@ from portal.catalog.accounts import Caller
 from portal.catalog.sessions import SignedIn, find_session
 from portal.database import open_session
 from portal.errors import Forbidden, Unauthorized
-from portal.web.access import bearer_of, get_caller
+from portal.web.access import get_caller
+from portal.web.askers import asker_of, bearer_of, cookie_name, is_encrypted
 from portal.web.deps import get_desk
 from portal.web.job_access import ANONYMOUS
 from portal.web.permissions import HOLDER, PERMISSIONS, PUBLISHER
 from portal.web.same_origin import check_same_origin
+
+__all__ = [
+    "SHOWN",
+    "Actor",
+    "Visitor",
+    "clear_session",
+    "cookie_name",
+    "get_actor",
+    "get_signed_in",
+    "is_encrypted",
+    "may_end",
+    "may_submit",
+    "set_session",
+]
 
 SHOWN = "portal-name"
 """A second cookie, for the page's script alone: the name to show in the header. It opens nothing."""
@@ -25,6 +40,9 @@ SHOWN = "portal-name"
 
 def get_signed_in(request: Request) -> SignedIn | None:
     """Who signed in, by the request's cookie; None for everybody else."""
+    known = asker_of(request)
+    if known is not None:
+        return known.signed_in
     cookie = request.cookies.get(cookie_name(request))
     if cookie is None:
         return None
@@ -84,17 +102,6 @@ def clear_session(request: Request, answer: Response) -> None:
     secure = is_encrypted(request)
     answer.delete_cookie(cookie_name(request), path="/", secure=secure, httponly=True, samesite="lax")
     answer.delete_cookie(SHOWN, path="/", secure=secure, httponly=False, samesite="lax")
-
-
-def cookie_name(request: Request) -> str:
-    """With ``__Host-`` browsers take it only over TLS, from this very host, for all of it."""
-    return "__Host-portal-session" if is_encrypted(request) else "portal-session"
-
-
-def is_encrypted(request: Request) -> bool:
-    """Whether readers reach the portal over TLS."""
-    public = get_desk(request).settings.public_url
-    return (urlsplit(public).scheme if public else request.url.scheme) == "https"
 
 
 Visitor = Annotated[SignedIn | None, Depends(get_signed_in)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
+from contextvars import copy_context
 from functools import cache
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -35,7 +36,8 @@ def wait_for(
         with open_session(desk.engine) as session:
             return work(session, *args, **named)
 
-    running = _pool().submit(run)
+    # With the eyes of whoever asks: a thread of a pool has none of its own.
+    running = _pool().submit(copy_context().run, run)
     try:
         return running.result(PATIENCE_S)
     except TooLate:

@@ -49,6 +49,8 @@ class RunSummary:
     """How many of its files were."""
     withdrawn: WithdrawalView | None = None
     """Of a run of which no version is left: what became of the last one."""
+    visibility: str = "public"
+    """``public``, or ``private``: read with tokens of its organisation alone."""
 
 
 @dataclass(frozen=True)

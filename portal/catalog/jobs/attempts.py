@@ -49,6 +49,8 @@ class AttemptHolder:
     job: int
     number: int
     ended: bool
+    run: str
+    """The run its job trains from."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,16 @@ def find_attempt(session: Session, secret: str) -> AttemptHolder | None:
             col(JobAttempt.number),
             col(JobAttempt.outcome),
             col(ApiToken.revoked_at),
+            col(Job.run),
         )
+        .join(Job, col(Job.id) == col(JobAttempt.job_id))
         .outerjoin(Worker, col(Worker.id) == col(JobAttempt.worker_id))
         .outerjoin(ApiToken, col(ApiToken.id) == col(Worker.token_id))
         .where(col(JobAttempt.secret_digest) == digest_of(secret))
     ).first()
     if found is None or found.revoked_at is not None:
         return None
-    return AttemptHolder(found.id, found.job_id, found.number, found.outcome is not None)
+    return AttemptHolder(found.id, found.job_id, found.number, found.outcome is not None, found.run)
 
 
 def find_attempt_caller(session: Session, secret: str) -> Caller | None:
@@ -108,7 +112,8 @@ def find_attempt_caller(session: Session, secret: str) -> Caller | None:
     holder = find_attempt(session, secret) if secret.startswith(ATTEMPT_MARK) and len(secret) < 200 else None
     if holder is None or holder.ended:
         return None
-    return Caller(None, f"attempt {holder.number} of job {holder.job}", ATTEMPT)
+    name = f"attempt {holder.number} of job {holder.job}"
+    return Caller(None, name, ATTEMPT, runs=(holder.run,), job=holder.job)
 
 
 def beat(engine: Engine, key: AttemptKey, said: Beat, rules: JobRules) -> BeatAnswer:

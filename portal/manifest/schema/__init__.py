@@ -94,6 +94,8 @@ class Manifest(Part):
     description: Text = ""
     synthetic: bool = False
     """True for generated stand-ins; every page says so."""
+    visibility: Literal["public", "private"] = "public"
+    """Private: only tokens of the run's organisation read it. Publishing closes a run, and never opens one."""
     parent: Parent | None = None
     license: License = License()
     links: dict[str, str] = {}

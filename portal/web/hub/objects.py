@@ -76,7 +76,7 @@ def info_object(revision: Revision, files: Sequence[RepoFile], blobs: bool) -> J
             )
         siblings.append(sibling)
     licence = facts.head.license.get("data" if revision.kind == DATASETS else "weights")
-    shown = _head(facts.run, revision.kind, facts.head.published_at) | {
+    shown = _head(facts.run, revision.kind, facts.head.published_at, facts.private_to is not None) | {
         "sha": revision.commit,
         "siblings": siblings,
         "tags": _tags(licence),
@@ -92,7 +92,7 @@ def info_object(revision: Revision, files: Sequence[RepoFile], blobs: bool) -> J
 
 def listed_object(run: RunSummary, kind: str) -> Json:
     """A repository in a list."""
-    return _head(run.run, kind, run.published_at) | {"tags": []}
+    return _head(run.run, kind, run.published_at, run.visibility == "private") | {"tags": []}
 
 
 def refs_object(refs: Refs, with_requests: bool) -> Json:
@@ -123,14 +123,14 @@ def moment(when: datetime) -> str:
     return utc.strftime("%Y-%m-%dT%H:%M:%S.") + f"{utc.microsecond // 1000:03d}Z"
 
 
-def _head(run: str, kind: str, published: datetime) -> Json:
+def _head(run: str, kind: str, published: datetime, private: bool) -> Json:
     shown: Json = {"_id": hashlib.sha256(f"{kind}/{run}".encode()).hexdigest()[:24], "id": run}
     if kind != DATASETS:
         shown["modelId"] = run
     return shown | {
         "author": run.partition("/")[0],
         "lastModified": moment(published),
-        "private": False,
+        "private": private,
         "gated": False,
         "disabled": False,
     }

@@ -13,7 +13,6 @@ from sqlmodel import Session
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
-from portal.catalog.accounts import find_caller
 from portal.catalog.answers import RunSummary
 from portal.catalog.paging import MAX_LIMIT, make_cursor, read_cursor
 from portal.catalog.release import load_facts
@@ -21,7 +20,8 @@ from portal.catalog.repositories import DATASETS, find_revision, list_commits, l
 from portal.catalog.runs import list_runs
 from portal.database import open_session
 from portal.errors import BadRequest, FileNotCatalogued, PortalError, TooLarge
-from portal.web.access import bearer_of
+from portal.web.access import holder_of
+from portal.web.askers import bearer_of
 from portal.web.deps import Db, Desk, get_address, get_desk, parse_step
 from portal.web.hub import objects
 from portal.web.hub.addresses import Wanted, read_api, run_of
@@ -72,11 +72,8 @@ async def read_paths(request: Request) -> Response:
 def read_identity(request: Request) -> Response:
     """Whose token of this portal was sent, as the Hub says it; 401 without one, and for tokens of other places."""
     secret = bearer_of(request)
-    caller = None
-    if secret is not None:
-        with open_session(get_desk(request).engine) as session:
-            caller = find_caller(session, secret)
-    if caller is None:
+    caller = holder_of(request, secret) if secret is not None else None
+    if caller is None or caller.token_id is None:
         told = {"error": "Invalid user token."}
         return Response(orjson.dumps(told), 401, {**OPEN, "X-Error-Message": told["error"]}, "application/json")
     role = "write" if caller.reaches("publisher") else "read"
