@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,6 +124,20 @@ def test_a_trainer_that_overstays_without_saving_is_not_taken_for_one_that_crash
     assert (ended.outcome, ended.retryable) == ("preempted", False)
     assert ended.message == "Its time of 60 seconds was over. It had not saved in time and was ended."
     assert judge(0, OVERTIME, "Its time of 60 seconds was over.", "").outcome == "succeeded"
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+def test_a_worker_whose_clock_is_hours_off_runs_its_job(
+    portal: FakePortal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """Only durations are compared, and none by a clock that can be set."""
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + hours * 3600)
+    portal.offer(resources={"gpus": 0, "seconds": 3600})
+    assert Bench(portal, tmp_path, "relay").run() == 0
+    said = portal.attempts[1]
+    assert said.ended["outcome"] == "succeeded"
+    assert said.beats
 
 
 def test_a_disk_that_cannot_hold_the_input_is_said_to_be_that(
