@@ -34,6 +34,11 @@ class Settings(BaseSettings):
     signing_key: Path | None = Field(
         None, description="File with the private key that the portal signs with; none: it signs nothing."
     )
+    history_sign_every: str = Field(
+        "1h",
+        pattern=r"^(\d+(\.\d+)?[smhdw])?$",
+        description="How often the head of the history is signed where it has grown; empty means never.",
+    )
     hf_endpoint: str = Field("https://huggingface.co", description="Hugging Face Hub that hf:// locations point to.")
     hf_token: SecretStr = Field(SecretStr(""), description="Token for that Hub; sent to no other host.")
     s3_endpoint: str = Field("", description="S3-compatible server that s3:// locations point to; empty means AWS.")

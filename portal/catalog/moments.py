@@ -9,14 +9,13 @@ from dataclasses import dataclass, replace
 from sqlmodel import Session, col, select
 
 from portal.catalog.answers import TokenRow
-from portal.catalog.answers.moments import CheckpointMark, LaterVersion, Moment, MomentRow, MomentTokens
+from portal.catalog.answers.moments import CheckpointMark, Moment, MomentRow, MomentTokens
 from portal.catalog.batches import BatchRows, decoder_of, rows_of
 from portal.catalog.facts import CheckpointFact, ReleaseFacts
 from portal.catalog.files import FileRow, find_file, load_files, place_in_reach
 from portal.catalog.release import load_facts
 from portal.catalog.steps import step_view
 from portal.catalog.token_rows import token_row
-from portal.catalog.tombstones import list_versions
 from portal.errors import BadRequest, DataFault, FileMissing, FileNotCatalogued, IntegrityError, NotFound, Unavailable
 from portal.models import File, Release
 from portal.settings import Settings
@@ -81,7 +80,6 @@ def get_moment(session: Session, settings: Settings, place: Place, version: int 
         after=marks[2],
         row=row,
         tokens=tokens,
-        later=[] if facts.head.version == current.head.version else _later(session, place.run, facts.head.version),
         fault=fault,
     )
 
@@ -123,12 +121,6 @@ def check_span(span: tuple[int, int], ids: int) -> None:
 def digest_ids(ids: Sequence[int]) -> str:
     """sha256 over ids in decimal digits, joined by single spaces: what anyone can compute from any copy of the data."""
     return hashlib.sha256(" ".join(map(str, ids)).encode()).hexdigest()
-
-
-def _later(session: Session, run: str, version: int) -> list[LaterVersion]:
-    """Versions after ``version`` that were not withdrawn."""
-    found = [v for v in list_versions(session, run) if v.version > version and v.withdrawn is None]
-    return [LaterVersion(v.version, v.published_at, v.reason) for v in found]
 
 
 def _one(batch: BatchRows, row: int) -> BatchRows:

@@ -36,6 +36,7 @@ RESERVED = frozenset(
         "search",
         "sign-in",
         "sign-out",
+        "history",
         "settings",
         "spaces",
         "static",

@@ -17,6 +17,7 @@ from portal.catalog.signatures import record_portal_key
 from portal.database import Engine, check_schema, create_database_engine, migrate
 from portal.jobs.leftovers import LeftoverWatch
 from portal.jobs.reaper import Reaper
+from portal.scan.history import HistoryWatch
 from portal.scan.schedule import FixityWatch
 from portal.settings import Settings
 from portal.signing.keys import SigningKey, load_key
@@ -39,6 +40,7 @@ from portal.web import (
     files,
     findings,
     health,
+    history,
     inspector,
     job_figures,
     job_lists,
@@ -58,6 +60,7 @@ from portal.web import (
     steps,
     tokens,
     uploads,
+    versions,
     visibility,
     worker_pages,
     workers,
@@ -82,7 +85,22 @@ from portal.web.stopping import heed_signals
 if TYPE_CHECKING:
     from portal.web.identity.provider import Provider
 
-NOUNS = (steps, pairs, metrics, checkpoints, chunks, runs, lineage, evaluations, configs, findings, search, compare)
+NOUNS = (
+    steps,
+    pairs,
+    metrics,
+    checkpoints,
+    chunks,
+    runs,
+    lineage,
+    evaluations,
+    configs,
+    findings,
+    search,
+    compare,
+    versions,
+    history,
+)
 """Modules with an `api` and a `pages` router each; routes are tried in this order, so the busiest come first."""
 DIRECT = ((metrics.api, metrics.read_metric_data), (steps.api, steps.read_step), (tokens.api, tokens.read_tokens))
 """What is answered without the framework."""
@@ -103,10 +121,12 @@ def create_app(settings: Settings, operator: bool = False) -> FastAPI:
 
     desk = Desk(settings, engine, _signing_key(settings, engine))
     rules = JobRules.of(settings)
+    heads = HistoryWatch(desk.work_engine, desk.key, settings.history_sign_every)
     watches = (
         FixityWatch(settings, desk.work_engine),
         Reaper(settings, desk.work_engine, rules),
         LeftoverWatch(settings, desk.work_engine, rules),
+        heads,
     )
 
     @asynccontextmanager
@@ -133,6 +153,7 @@ def create_app(settings: Settings, operator: bool = False) -> FastAPI:
     app.state.desk = desk
     app.state.jobs = JobDesk(engine, rules)
     app.state.answers = AnswerShelf(settings.answer_cache_bytes)
+    app.state.history = heads
     app.state.provider = _provider(settings)
     # Before the nouns: a checkpoint's own address takes everything that comes after it.
     _take(app, attestations.router)

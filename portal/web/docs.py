@@ -40,6 +40,7 @@ TAGS = [
     {"name": "data", "description": "Chunks of training data and the rows one step read."},
     {"name": "metrics", "description": "Numbers by step, with their definitions; nothing is hidden by sampling."},
     {"name": "files", "description": "Bytes by their sha256."},
+    {"name": "history", "description": "Who did what and when, each entry bound to the one before it."},
     {
         "name": "publishing",
         "description": "Runs come in: files by their sha256, then the manifest that makes them a release.",

@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from portal.catalog.answers.moments import Moment
 from portal.catalog.moments import Place, get_moment, read_row
 from portal.catalog.runs import get_run
+from portal.catalog.tombstones import list_versions
 from portal.errors import BadRequest, PortalError
 from portal.web.batch_files import MEDIA_TYPES, write_batch
 from portal.web.citations import KINDS, cite, place_of
@@ -119,7 +120,8 @@ def show_moment(request: Request, db: Db, settings: Config, address: PortalAddre
     alone = wanted_block(request) is not None or form == "html"
     if moment.version == moment.current_version and not alone:
         return RedirectResponse(moment.page, 302, {"Cache-Control": "no-cache", **VARY})
-    context = {"moment": moment, "place": place_of(moment), "citation": cite(moment, address)}
+    later = [v for v in list_versions(db, moment.run) if v.version > moment.version and v.withdrawn is None]
+    context = {"moment": moment, "place": place_of(moment), "citation": cite(moment, address), "later": later}
     page = render(request, "moments/moment.html", {"detail": get_run(db, asked.place.run), "tab": "", **context})
     page.headers.update(VARY)
     return page

@@ -21,6 +21,7 @@ PERMISSIONS: dict[tuple[str, str], str] = {
         "/api/v1/runs/{org}/{name}",
         "/api/v1/runs/{org}/{name}/timeline",
         "/api/v1/runs/{org}/{name}/lineage",
+        "/api/v1/runs/{org}/{name}/versions",
         "/api/v1/runs/{org}/{name}/configs",
         "/api/v1/runs/{org}/{name}/events",
         "/api/v1/runs/{org}/{name}/findings",
@@ -60,6 +61,8 @@ PERMISSIONS: dict[tuple[str, str], str] = {
         "/api/v1/jobs/{job}/plan",
         "/api/v1/jobs/{job}/files/{sha256}/{name}",
         "/api/v1/workers",
+        "/api/v1/audit",
+        "/api/v1/audit/head",
         "/api/v1/search",
         "/api/v1/compare",
         "/api/v1/r/{org}/{name}",
@@ -103,6 +106,7 @@ PERMISSIONS: dict[tuple[str, str], str] = {
         "/runs/{org}/{name}/events",
         "/runs/{org}/{name}/configs",
         "/runs/{org}/{name}/lineage",
+        "/runs/{org}/{name}/versions",
         "/runs/{org}/{name}/signatures",
         "/runs/{org}/{name}/evaluations",
         "/runs/{org}/{name}/checkpoints",
@@ -122,6 +126,7 @@ PERMISSIONS: dict[tuple[str, str], str] = {
         "/jobs/{job}/figure",
         "/jobs/{job}/log",
         "/workers",
+        "/history",
         "/account",
         "/sign-in",
         "/sign-in/oidc",
@@ -151,6 +156,7 @@ PERMISSIONS |= {
 }
 PERMISSIONS |= {(method, "/api/v1/blobs/{sha256}"): UPLOADER for method in ("HEAD", "PUT")}
 PERMISSIONS |= {("PUT", "/api/v1/runs/{org}/{name}/visibility"): PUBLISHER}
+PERMISSIONS |= {("POST", "/api/v1/runs/{org}/{name}/withdraw"): PUBLISHER}
 PERMISSIONS |= {("POST", f"/api/v1/releases{rest}"): PUBLISHER for rest in ("", "/check")}
 PERMISSIONS |= {
     ("POST", f"/api/v1/jobs{rest}"): PUBLISHER for rest in ("", "/preview", "/{job}/cancel", "/{job}/retry")

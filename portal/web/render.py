@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -15,7 +16,8 @@ from jinja2_fragments import render_block
 from starlette.responses import HTMLResponse
 
 from portal import __version__
-from portal.errors import PortalError
+from portal.catalog.answers.audit import HeadView
+from portal.errors import PortalError, Withdrawn
 from portal.web.api_page import inline, paragraphs
 from portal.web.assets import load_assets
 from portal.web.cards import card, own_address, path_of
@@ -35,7 +37,13 @@ def render(request: Request, template: str, context: dict[str, Any], status: int
     A request whose target (``HX-Target``) names no block of the template gets the whole page.
     """
     environment = load_environment()
-    values = {"request": request, "here": path_of(request), "scope": _scope(request), **context}
+    values = {
+        "request": request,
+        "here": path_of(request),
+        "scope": _scope(request),
+        "head": head_of(request),
+        **context,
+    }
     block = wanted_block(request)
     if block is not None and block in environment.get_template(template).blocks:
         body = render_block(environment, template, block, values)
@@ -55,12 +63,28 @@ def render_error(request: Request, error: PortalError) -> HTMLResponse:
         "run": _run(request.url.path),
     }
     environment = load_environment()
-    values = {"request": request, "here": path_of(request), "scope": context["run"], **context}
+    values = {
+        "request": request,
+        "here": path_of(request),
+        "scope": context["run"],
+        "head": head_of(request),
+        **context,
+    }
+    template = "error.html"
+    if isinstance(error, Withdrawn):
+        template = "withdrawn.html"
+        values["gone"] = {**error.extra, "at": datetime.fromisoformat(error.extra["withdrawn_at"])}
     if wanted_block(request) is not None:
-        body = render_block(environment, "error.html", "notice", values)
+        body = render_block(environment, template, "notice", values)
     else:
-        body = environment.get_template("error.html").render(values)
+        body = environment.get_template(template).render(values)
     return HTMLResponse(body, status_code=error.status, headers={"Vary": VARY})
+
+
+def head_of(request: Request) -> HeadView | None:
+    """The head of the history as this process last saw it; asks nobody."""
+    watch = getattr(request.app.state, "history", None)
+    return watch.shown if watch else None
 
 
 def wanted_block(request: Request) -> str | None:

@@ -25,9 +25,10 @@ LIST_ROWS = 200
 
 
 @api.get("/runs", response_model=Page[RunSummary], summary="All runs")
-def read_runs(request: Request, db: Db, limit: Limit = 100, cursor: Cursor = None) -> Response:
-    """Published runs by name, each with counts, what of it is open, and what the portal found."""
-    return page_answer(request, list_runs(db, limit, cursor))
+def read_runs(request: Request, db: Db, limit: Limit = 100, cursor: Cursor = None, withdrawn: bool = False) -> Response:
+    """Published runs by name, each with counts, what of it is open, and what the portal found; with ``withdrawn`` those of
+    which no version is left, with who withdrew the last one, when and why."""
+    return page_answer(request, list_runs(db, limit, cursor, "", withdrawn))
 
 
 @api.get("/runs/{org}/{name}", response_model=RunDetail, summary="One run")
@@ -46,10 +47,15 @@ def read_timeline(db: Db, run: RunName) -> Response:
 
 @pages.get("/")
 def show_runs(
-    request: Request, db: Db, q: Annotated[str, Query(max_length=200)] = "", cursor: Cursor = None
+    request: Request,
+    db: Db,
+    q: Annotated[str, Query(max_length=200)] = "",
+    cursor: Cursor = None,
+    withdrawn: Annotated[str, Query(max_length=10)] = "",
 ) -> Response:
-    """Every run, or those whose name or title contains ``q``."""
-    return render(request, "runs/list.html", {"runs": list_runs(db, LIST_ROWS, cursor, q), "q": q})
+    """Every run, or those whose name or title contains ``q``; with ``withdrawn`` those of which no version is left."""
+    found = list_runs(db, LIST_ROWS, cursor, q, bool(withdrawn))
+    return render(request, "runs/list.html", {"runs": found, "q": q, "withdrawn": bool(withdrawn)})
 
 
 @pages.get("/runs/{org}/{name}")

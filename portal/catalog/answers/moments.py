@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from portal.catalog.answers.data import OrderView
@@ -59,16 +59,6 @@ class MomentTokens:
 
 
 @dataclass(frozen=True)
-class LaterVersion:
-    """A version that followed the one a moment is about."""
-
-    version: int
-    published_at: datetime
-    reason: str
-    """Empty where nobody said."""
-
-
-@dataclass(frozen=True)
 class Moment:
     """What one version of a release says of a run, a step, a row of its batch, or some tokens of the row."""
 
@@ -93,7 +83,5 @@ class Moment:
     after: CheckpointMark | None
     row: MomentRow | None
     tokens: MomentTokens | None
-    later: list[LaterVersion] = field(default_factory=list)
-    """Versions that followed this one, the newest first, and why."""
     fault: str = ""
     """Why the row could not be read, where it was asked for and could not."""
