@@ -22,6 +22,7 @@ AUDITED: dict[tuple[str, str], str | Nothing] = {
     ("PUT", "/api/v1/blobs/{sha256}"): Nothing(
         "Bytes nobody can see; the release that refers to them is put on record."
     ),
+    ("PUT", "/api/v1/runs/{org}/{name}/visibility"): "run.made-private",
     ("POST", "/api/v1/runs/{org}/{name}/withdraw"): "run.withdrawn",
     ("POST", "/api/v1/runs/{org}/{name}/findings/{finding}/review"): "finding.reviewed",
     ("POST", "/runs/{org}/{name}/findings/{finding}/review"): "finding.reviewed",

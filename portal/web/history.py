@@ -14,11 +14,9 @@ from portal.catalog.answers import Page
 from portal.catalog.answers.audit import EntryView, HeadView
 from portal.catalog.audit.heads import find_signed_head, sign_head
 from portal.catalog.audit.listing import EntryFilter, get_head, list_actions, list_entries
-from portal.web.access import bearer_of
+from portal.web.askers import asker_of
 from portal.web.deps import Cursor, Db, Limit, as_json, get_desk, ready_answer
-from portal.web.job_access import ANONYMOUS, get_maybe_caller
 from portal.web.render import render
-from portal.web.visitors import get_signed_in
 
 api = APIRouter(prefix="/api/v1", tags=["history"])
 pages = APIRouter(include_in_schema=False)
@@ -60,16 +58,14 @@ def read_filter(run: Word = "", actor: Word = "", action: Word = "") -> EntryFil
     return EntryFilter(run.strip(), actor.strip(), action.strip())
 
 
-def get_asker(request: Request) -> Caller:
-    """Who asks, by token or cookie; "anonymous" for nobody in particular."""
-    if bearer_of(request) is not None:
-        return get_maybe_caller(request)
-    found = get_signed_in(request)
-    return found.caller if found else ANONYMOUS
+def get_asker(request: Request) -> Caller | None:
+    """Who asks, by token or cookie; None for nobody in particular."""
+    asker = asker_of(request)
+    return asker.caller if asker else None
 
 
 Wanted = Annotated[EntryFilter, Depends(read_filter)]
-MaybeAsker = Annotated[Caller, Depends(get_asker)]
+MaybeAsker = Annotated[Caller | None, Depends(get_asker)]
 
 
 @dataclass(frozen=True)

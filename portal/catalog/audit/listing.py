@@ -15,6 +15,7 @@ from portal.catalog.answers import Page
 from portal.catalog.answers.audit import EntryView, HeadView
 from portal.catalog.audit.chain import GENESIS
 from portal.catalog.paging import check_limit, check_text
+from portal.catalog.sight import current_sight, hidden_runs
 from portal.errors import BadRequest, NotFound
 from portal.models import AuditEntry
 
@@ -110,11 +111,14 @@ def as_moment(at_ms: int) -> datetime:
 
 
 def _visible_to(caller: Caller | None) -> list[ColumnElement[bool]]:
-    # Outside of requests nobody in particular asks, and sees everything.
-    if caller is None or caller.reaches("admin"):
+    sight = current_sight()
+    # Outside of requests, and on a socket that only the operator reaches, nobody in particular asks and sees everything.
+    if sight.everything and (caller is None or caller.reaches("admin")):
         return []
     seen: ColumnElement[bool] = col(AuditEntry.run).is_not(None)
-    if caller.token_id is None:
+    if not sight.everything:
+        seen = seen & col(AuditEntry.run).not_in(hidden_runs(sight))
+    if caller is None or caller.token_id is None:
         return [seen]
     return [seen | (col(AuditEntry.actor) == caller.name)]
 
