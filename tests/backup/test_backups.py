@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,26 @@ def test_what_cannot_be_read_is_left_out_and_told(portal: Settings, tmp_path: Pa
         rotten,
         gone,
     }
+
+
+def test_what_was_purged_is_not_missed(portal: Settings, tmp_path: Path) -> None:
+    engine = create_database_engine(portal)
+    with engine.begin() as connection:
+        values = {"at": datetime.now(UTC).isoformat(" ")}
+        connection.execute(
+            text(
+                "INSERT INTO withdrawal (release_id, withdrawn_at, withdrawn_by, reason, purged_at) "
+                "VALUES (1, :at, 'ada', 'a mistake', :at)"
+            ),
+            values,
+        )
+        files = set(connection.execute(text("SELECT sha256 FROM file WHERE release_id = 1")).scalars())
+    engine.dispose()
+    for sha256 in files:
+        open_blobs(portal).remove(sha256)
+    report = back_up(portal, tmp_path / "backups")
+    assert (report.lost, report.blobs) == ([], 2)
+    assert restore(Settings(data=tmp_path / "into"), tmp_path / "backups").lost == []
 
 
 def _named_by_a_release(portal: Settings, blobs: list[str]) -> str:

@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Engine, text
@@ -23,28 +24,31 @@ from tests.exchange.releases import write_release
 from tests.postgres import PostgresServer
 
 
-@pytest.fixture(params=["same", "sqlite"])
+@pytest.fixture(params=["same", "other"])
 def elsewhere(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) -> Iterator[Settings]:
-    """Settings over nothing at all: an empty folder and an empty database, of the same kind or SQLite."""
-    data = tmp_path / "elsewhere"
-    if settings.resolved_database_url.startswith("sqlite"):
-        if request.param == "sqlite":
-            pytest.skip("it is SQLite already: the same drill again")
-        yield Settings(data=data)
-        return
-    if request.param == "sqlite":
+    """Settings over nothing at all: an empty folder and an empty database, of the same kind or the other."""
+    data, embedded = tmp_path / "elsewhere", settings.resolved_database_url.startswith("sqlite")
+    if embedded == (request.param == "same"):
         yield Settings(data=data)
         return
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    name = server.create_database(f"restored_{abs(hash(tmp_path))}")
+    name = server.create_database(f"restored_{uuid4().hex}")
     try:
         yield Settings(data=data, database_url=server.url(name))
     finally:
         server.drop_database(name)
 
 
+@pytest.fixture
+def into(elsewhere: Settings) -> Iterator[Engine]:
+    """An engine on the empty database."""
+    engine = create_database_engine(elsewhere)
+    yield engine
+    engine.dispose()
+
+
 def test_nothing_is_another_after_it_was_lost(
-    settings: Settings, engine: Engine, elsewhere: Settings, tmp_path: Path
+    settings: Settings, engine: Engine, elsewhere: Settings, into: Engine, tmp_path: Path
 ) -> None:
     runs = publish_all(settings, engine, tmp_path, 2)
     place, late = str(tmp_path / "backups"), write_release(tmp_path / "late", "lab/late")
@@ -66,7 +70,6 @@ def test_nothing_is_another_after_it_was_lost(
     guards = guards_of(engine)
     engine.dispose()
     shutil.rmtree(settings.data)
-    into = create_database_engine(elsewhere)
     report = restore_backup(into, elsewhere, place)
     assert (report.id, report.lost, report.upgraded_to) == (again.id, [], None)
     assert report.tables == again.tables
@@ -81,7 +84,6 @@ def test_nothing_is_another_after_it_was_lost(
     assert history.broken is None
     assert history.entries >= 3
     _goes_on(elsewhere, into, tmp_path)
-    into.dispose()
 
 
 def test_a_portal_that_is_not_empty_is_left_alone(sqlite_settings: Settings, tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ from pathlib import Path
 import orjson
 
 from portal import __version__
-from portal.catalog.referenced import keeping
+from portal.catalog.referenced import keeping, referenced
 from portal.catalog.tables import Snapshot, snapshot
-from portal.database import Engine
+from portal.database import Engine, known_revisions, open_session
 from portal.errors import FileMissing, IntegrityError, PortalError, StorageFull, UsageError
 from portal.exchange.backup.document import Listing, Lost, Manifest, TablePart, write_document
 from portal.exchange.backup.listings import write_listing
@@ -149,7 +149,7 @@ class _Backup:
         held = sorted(store.list_held(), key=lambda blob: blob.sha256)
         self._begin("Own store", sum(blob.size for blob in held))
         there = {blob.sha256 for blob in held}
-        for sha256 in sorted(self._own.named - there):
+        for sha256 in sorted(self._needed(self._own.named - there)):
             self._lose(sha256, "A release refers to it, and it is not in the portal's store.")
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="backup") as pool:
             good = list(pool.map(lambda blob: self._blob(store, blob), held))
@@ -162,6 +162,13 @@ class _Backup:
         self.report.blobs = listing.lines
         self.report.blob_bytes = sum(blob.size for blob, fine in zip(held, good, strict=True) if fine)
         return listing
+
+    def _needed(self, gone: set[str]) -> set[str]:
+        """Of blobs that places name and that are not here: those that should be, not those of purged releases."""
+        if not gone or self.report.schema != known_revisions()[0]:
+            return gone
+        with open_session(self._engine) as session:
+            return referenced(session, gone)
 
     def _blob(self, store: BlobStore, blob: HeldBlob) -> bool:
         """Whether it is in the backup now."""
