@@ -230,7 +230,8 @@ def test_the_head_is_signed_shown_in_every_footer_and_proves_what_came_before(
     with open_session(engine) as session:
         keys = load_keys(session)
         report = verify_history(session, keys, [read_witness(kept.content, "HEAD.json", keys)])
-    assert (report.broken, report.head, report.heads) == (None, head["hash"], 1)
+    assert (report.broken, report.heads) == (None, 1)
+    assert report.entries >= head["seq"]
 
 
 def test_a_withdrawn_run_answers_410_everywhere(
