@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -71,6 +71,7 @@ async def lease_job(
     )
     if not takes:
         return Response(status_code=204)
+    offer = replace(offer, organisation=caller.organisation)
     lease = await _wait_for_lease(request, jobs, offer, min(body.wait, MAX_WAIT_S))
     return Response(status_code=204) if lease is None else answer(written_lease(lease, address, jobs))
 
