@@ -305,5 +305,5 @@ def test_who_signed_in_stands_in_the_header(page: Page, bench: Bench) -> None:
         page.goto(path)
         expect(page.locator("[data-who]")).to_have_text("ada lovelace")
     page.locator("[data-who]").click()
-    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Sign out", exact=True).click()
     expect(page.locator("[data-who]")).to_have_text("Sign in")
