@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,6 +108,19 @@ def test_bad_settings_end_with_65_and_one_sentence(tmp_path: Path, capsys: pytes
         "`trainer` has to be a JSON object, it is [].",
         "usage: python -m portal.trainer [--processes N] FOLDER/trainer.json",
     ]
+
+
+def test_a_stop_that_comes_at_the_very_end_changes_no_exit_code() -> None:
+    """While Python itself takes everything apart, its own handlers of signals are gone already."""
+    slow = "import atexit, time; from portal.trainer.__main__ import _end; atexit.register(time.sleep, 1); "
+    command = [sys.executable, "-c", slow + "print('ends', flush=True); _end(75)"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ends\n"
+        while process.poll() is None:
+            time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+    assert process.returncode == 75
 
 
 def test_variables_follow_the_settings() -> None:

@@ -13,6 +13,7 @@ from sqlmodel import Session, col
 
 from portal.catalog.jobs.rules import ENDED, JobRules
 from portal.catalog.jobs.writing import tell, writing
+from portal.catalog.tombstones import purged_releases
 from portal.database import Engine, open_session
 from portal.models import File, Job, JobOutput
 
@@ -67,7 +68,7 @@ def _give_up(engine: Engine, job: int, before: int, rules: JobRules) -> int:
 
 
 def _list_spare(session: Session, job: int) -> list[int]:
-    """Outputs of a job with a file that no release has: what a run took over, it has whole."""
+    """Outputs of a job with a file that no release has that was not purged: what a run took over, it has whole."""
     asked = select(col(JobOutput.id), col(JobOutput.files)).where(
         col(JobOutput.job_id) == job, col(JobOutput.removed_ms).is_(None)
     )
@@ -75,6 +76,6 @@ def _list_spare(session: Session, job: int) -> list[int]:
     names = sorted({sha256 for files in outputs.values() for sha256 in files})
     published: set[str] = set()
     for start in range(0, len(names), 500):
-        part = select(col(File.sha256)).where(col(File.sha256).in_(names[start : start + 500])).distinct()
-        published.update(sha256 for sha256 in session.scalars(part) if sha256)
+        part = col(File.sha256).in_(names[start : start + 500]) & col(File.release_id).not_in(purged_releases())
+        published.update(s for s in session.scalars(select(col(File.sha256)).where(part).distinct()) if s)
     return [number for number, files in outputs.items() if not files <= published]
