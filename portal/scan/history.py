@@ -50,7 +50,9 @@ def follow(engine: Engine) -> HistoryReport:
     """Check every entry from the first on; that nothing was wrong is put on record, a break goes to the log."""
     with open_session(engine) as session:
         report = verify_history(session, load_keys(session))
-        if report.broken is None and report.entries:
+    if report.broken is None and report.entries:
+        # In a transaction of its own: SQLite lets none that has read begin to write once somebody else has.
+        with open_session(engine) as session:
             detail = {"entries": report.entries, "head": report.head}
             put_on_record(session, VERIFIED, PORTAL, "history:whole", detail=detail)
             session.commit()
