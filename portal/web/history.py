@@ -47,7 +47,6 @@ WORDS = {
     "session.began": "signed in with",
     "session.ended": "signed out of",
     "key.added": "began to sign with",
-    "history.verified": "followed from its first entry",
     "history.verified": "followed and found whole",
 }
 """What an entry says somebody did."""
