@@ -23,6 +23,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("disk", data_folder.check_disk),
     ("uploads", data_folder.check_leftovers),
     ("store", stores.check_store),
+    ("public store", stores.check_public_endpoint),
     ("uploads in parts", stores.check_parts),
     ("signing key", secrets.check_signing_key),
     ("secrets", secrets.check_secret_files),

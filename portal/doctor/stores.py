@@ -86,6 +86,23 @@ def check_parts(settings: Settings) -> Iterator[Verdict]:
         yield ok(part, "None was left behind in the bucket.")
 
 
+def check_public_endpoint(settings: Settings) -> Iterator[Verdict]:
+    """Where clients are sent for files that lie on S3; of a store that is a bucket, `check_store` fetches one."""
+    endpoint = settings.s3_public_endpoint or settings.s3_endpoint
+    if not endpoint or settings.storage_url.startswith("s3://") or settings.remote_files == "proxy":
+        return
+    part = "public store"
+    try:
+        with httpx.Client(timeout=WAIT_S, trust_env=False) as client:
+            client.get(endpoint)
+    except httpx.HTTPError as error:
+        yield fail(
+            part, f"{endpoint} does not answer ({type(error).__name__}): clients are sent there for files.", _PUBLIC
+        )
+    else:
+        yield ok(part, f"{endpoint} answers.")
+
+
 def hurried(settings: Settings) -> Settings:
     """The same settings with little patience."""
     return settings.model_copy(update={"remote_timeout": WAIT_S, "remote_attempts": 1})
@@ -102,7 +119,7 @@ def _outside(blobs: BlobStore, sha256: str, data: bytes) -> Iterator[Verdict]:
         yield fail(
             part,
             f"{host} does not answer ({type(error).__name__}): clients are sent there for files.",
-            "Correct PORTAL_S3_PUBLIC_ENDPOINT, or set PORTAL_REMOTE_FILES=proxy.",
+            _PUBLIC,
         )
         return
     if answer.status_code != 200 or answer.content != data:
@@ -123,3 +140,6 @@ def _outside(blobs: BlobStore, sha256: str, data: bytes) -> Iterator[Verdict]:
 
 def _shown(settings: Settings) -> str:
     return settings.storage_url or "the folder in PORTAL_DATA"
+
+
+_PUBLIC = "Correct PORTAL_S3_PUBLIC_ENDPOINT, or set PORTAL_REMOTE_FILES=proxy."

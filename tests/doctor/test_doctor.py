@@ -22,6 +22,7 @@ from portal.exchange.backup.make import LAST, make_backup
 from portal.settings import Settings
 from portal.signing.keys import make_key
 from portal.web.app import create_app
+from tests.builders import small_run
 from tests.client.servers import file_server, running
 from tests.exchange.test_unreferenced import add_job
 from tests.postgres import PostgresServer
@@ -314,6 +315,25 @@ def test_the_address_leads_here_or_elsewhere(
     said(look(well, public_url="http://127.0.0.1:1"), "address", FAIL, "does not answer")
     with file_server({"/healthz": b"hello"}) as other:
         said(look(well, public_url=other.url), "address", FAIL, "not as a portal does")
+
+
+def test_files_that_nginx_does_not_send(well: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "WAIT_S", 30.0)
+    monkeypatch.setattr(examine, "PATIENCE_S", 40.0)
+    handed = well.model_copy(update={"sendfile": "xaccel"})
+    app = create_app(handed)
+    small_run(app.state.desk.engine, handed, tmp_path / "release")
+    with running(app) as url:
+        said(look(handed, public_url=url), "sendfile", FAIL, "files come empty")
+    app.state.desk.engine.dispose()
+
+
+def test_a_public_endpoint_that_nobody_reaches(well: Settings) -> None:
+    there = "http://127.0.0.1:1"
+    said(look(well, s3_endpoint=there), "public store", FAIL, "does not answer")
+    with file_server({}) as other:
+        said(look(well, s3_endpoint=there, s3_public_endpoint=other.url), "public store", OK, "answers")
+    assert [v for v in look(well, s3_endpoint=there, remote_files="proxy") if v.part == "public store"] == []
 
 
 def test_libraries_that_are_others(well: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
