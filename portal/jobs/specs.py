@@ -1,7 +1,8 @@
 """From a request to a spec: everything a worker needs to know, pinned by hashes, and everything a person should see.
 
 A spec names files by sha256, rows by a stored plan, and every setting of the trainer by value. It holds no code and no
-command: what runs is the worker's own trainer.
+command: what runs is the worker's own trainer. A further kind of job (evaluating a checkpoint, asking what it memorized)
+is another ``kind`` with a ``trainer`` of its own and a section beside ``training``; workers refuse trainers they have not.
 """
 
 from __future__ import annotations

@@ -229,6 +229,18 @@ def test_a_worker_that_lies_is_found_out(lab: Lab) -> None:
     assert lab.http.get("/api/v1/runs").json()["total"] == 1
 
 
+def test_a_loss_that_is_no_number_midway_is_kept_and_told(lab: Lab) -> None:
+    lease = lab.start()
+    assert lab.train(lease, None, lambda step: math.nan if step == 15 else 0.0).json() == {"state": "succeeded"}
+    job = lab.job(lease)
+    assert (job["verdict"], job["fidelity"]["losses"]["left_at"]) == ("diverged", 15)
+    told = lab.http.get(f"/api/v1/jobs/{lease['job']}/metrics").json()
+    assert [(p["step"], p["value"]) for p in told if p["special"] == "NaN"] == [(13, None), (15, None)], (
+        "13 is the run's own"
+    )
+    assert "nan" in lab.http.get(f"/api/v1/runs/{job['derived_run']}/metrics/loss.csv").text.lower()
+
+
 def test_an_accepted_result_is_published_after_a_crash(lab: Lab, engine: Engine, settings: Settings) -> None:
     lease = lab.start()
     lab.say(lease, "metrics", points=lab.losses(11, 20))
