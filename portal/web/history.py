@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Annotated
 from urllib.parse import quote, urlencode
@@ -50,6 +51,7 @@ WORDS = {
     "history.verified": "followed and found whole",
 }
 """What an entry says somebody did."""
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 Word = Annotated[str, Query(max_length=200)]
 
 
@@ -160,4 +162,6 @@ def _is_short(value: object) -> bool:
 
 def _short(value: object) -> str:
     text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if _DIGEST.fullmatch(text):
+        return f"{text[:12]}…"
     return text if len(text) <= 160 else f"{text[:159]}…"
