@@ -58,6 +58,8 @@ class Terms:
     progress: PublishProgress | None = None
     name: str = SOURCE
     """The manifest's file name, for faults and signatures."""
+    any_bucket: bool = False
+    """Whether it may name objects of buckets that are open to no publisher: where the portal itself wrote the manifest."""
     private: bool = False
     """Whether it is to be private whatever the manifest says."""
     private_to: str | None = None
@@ -211,7 +213,8 @@ def _understand(
         Fault(f"files[{path!r}]", "is named nowhere in the manifest", "Name it there, or leave it out.")
         for path in sorted(set(files) - places.used)
     ]
-    _refuse([*found.faults, *spare, *_buckets(found, blobs, files, settings)], terms.name)
+    closed = () if terms.any_bucket else _buckets(found, blobs, files, settings)
+    _refuse([*found.faults, *spare, *closed], terms.name)
     total = sum(dict(files.values()).values())
     if settings.max_release_bytes and total > settings.max_release_bytes:
         raise TooLarge(

@@ -106,7 +106,8 @@ def _publish(engine: Engine, settings: Settings, job: JobDetail, points: Sequenc
         succeed_within(session, job.id, _result(report, evidence), rules)
 
     # What came out of a private run is as private, to the same organisation.
-    terms = Terms(accompany=mark, name=f"The result of job {job.id}", private_to=facts.private_to)
+    name = f"The result of job {job.id}"
+    terms = Terms(accompany=mark, name=name, any_bucket=True, private_to=facts.private_to)
     report = publish_received(settings, engine, manifest, sent, job.submitted_by, terms)
     # Published by somebody else a moment ago, e.g. before this portal was killed: then nothing was marked here.
     return succeed(engine, job.id, _result(report, evidence), rules)

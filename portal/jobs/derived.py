@@ -108,13 +108,16 @@ class _Keeper:
                 self.blobs.put_file(made, sha256)
         self._sent[path] = (sha256, len(data))
 
+    def holds(self, row: FileRow) -> bool:
+        """Whether a catalogued file lies in the store already, be that a folder or a bucket."""
+        return row.sha256 is not None and any(p.uri == self.blobs.location(row.sha256) for p in row.places)
+
     def file(self, path: str, row: FileRow) -> None:
-        """A catalogued file of this machine."""
-        place = row.local
-        if place is None or row.sha256 is None:
+        """A catalogued file of this machine or of the store."""
+        if row.sha256 is None or (row.local is None and not self.holds(row)):
             raise BadRequest(f"{row.path} is not on this machine.", "Nothing was copied.")
-        if self.blobs.has(row.sha256) is None:
-            self.blobs.put_file(path_of(place.uri), row.sha256)
+        if row.local is not None and self.blobs.has(row.sha256) is None:
+            self.blobs.put_file(path_of(row.local.uri), row.sha256)
         self._sent[path] = (row.sha256, row.size or 0)
 
 
@@ -173,7 +176,8 @@ def _data(settings: Settings, parent: Parent, job: JobDetail, kept: _Keeper) -> 
 
 
 def _chunks(parent: Parent, names: Sequence[str], kept: _Keeper) -> list[dict[str, Any]]:
-    local = sum(row.size or 0 for name in names for row in parent.chunks[name] if _can_copy(row))
+    rows = [row for name in names for row in parent.chunks[name]]
+    local = sum(row.size or 0 for row in rows if _can_copy(row) and not kept.holds(row))
     return [_chunk(parent.facts, name, parent.chunks[name], kept, local <= MAX_COPIED) for name in names]
 
 
@@ -194,7 +198,7 @@ def _chunk(facts: ReleaseFacts, name: str, rows: Sequence[FileRow], kept: _Keepe
     entry |= {"sources": dict(chunk.row.sources), "note": f"Chunk {name} of {facts.run}.", "files": []}
     for row in rows:
         remote = next((p.uri for p in row.places if p.uri.partition("://")[0] in REMOTE), None)
-        if copy and _can_copy(row):
+        if kept.holds(row) or (copy and _can_copy(row)):
             path = f"data/chunks/{row.path.rsplit('/', 1)[-1]}"
             kept.file(path, row)
             entry["files"].append({"path": path, "size": row.size, "sha256": row.sha256})
