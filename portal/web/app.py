@@ -53,6 +53,7 @@ from portal.web import (
     oidc,
     pairs,
     problems,
+    promises,
     publishing,
     runs,
     search,
@@ -100,6 +101,7 @@ NOUNS = (
     compare,
     versions,
     history,
+    promises,
 )
 """Modules with an `api` and a `pages` router each; routes are tried in this order, so the busiest come first."""
 DIRECT = ((metrics.api, metrics.read_metric_data), (steps.api, steps.read_step), (tokens.api, tokens.read_tokens))

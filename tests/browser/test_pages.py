@@ -77,6 +77,10 @@ PAGES = [
     f"{TINY}/steps/10/submit?kind=replay",
     "/workers",
     f"{LONG}/findings/{finding_key(EQUAL)}",
+    f"{LONG}/versions",
+    "/history",
+    "/history?action=release",
+    "/promises",
     "/account",
     "/sign-in?to=/jobs",
 ]
