@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import orjson
-import yaml
 
 from portal.catalog.answers import FoundFinding
 from portal.catalog.recorded import RecordedConfig
@@ -17,6 +16,7 @@ from portal.errors import Fault, PortalError
 from portal.exchange.discover import Discovery
 from portal.exchange.places import FoundFile, public_place
 from portal.manifest import Manifest, StageEntry, stages_of
+from portal.manifest.parse import parse
 from portal.manifest.schema import Config, MetricFile
 from portal.metrics.ingest import (
     DetectedEvent,
@@ -163,10 +163,11 @@ def _values(file: FoundFile | None) -> dict[str, Any]:
             if file.path.endswith((".yaml", ".yml"))
             else {}
         )
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+    except (OSError, ValueError, PortalError):
         return {}
     return held if isinstance(held, dict) else {}
 
 
 def _yaml(text: bytes) -> Any:
-    return yaml.safe_load(text)
+    """As manifests are read: aliases that stand for millions of values are refused before anything is built."""
+    return parse(text, "config.yaml")[0]

@@ -113,6 +113,13 @@ def results_cut_off(run: Release) -> None:
     run.path("evals/step10.json").write_text('{"results": {"arc"')
 
 
+@exhibit("A config is a few lines whose aliases stand for 10^10 values.", published(), {"version": "1"})
+def config_of_aliases(run: Release) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 10)}]" for k in range(1, 10)]
+    run.path("train.yaml").write_text("\n".join(lines))
+
+
 @exhibit("The manifest has a key that nobody knows.", refused("tokenzier: "))
 def misspelt_key(run: Release) -> None:
     run.manifest["tokenzier"] = "tokenizer.json"
