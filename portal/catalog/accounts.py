@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError as Clash
 from sqlmodel import Session, col, select
 
 from portal.catalog.audit.writing import NAMED_BY_THE_PORTAL, OPERATOR, put_on_record
-from portal.database import Engine, open_session
+from portal.database import DatabaseDown, Engine, open_session
 from portal.errors import Conflict, Forbidden, NotFound, UsageError
 from portal.models import ApiToken, BrowserSession
 
@@ -247,8 +247,12 @@ def find_caller(session: Session, secret: str) -> Caller | None:
         # SQLite refuses to turn a transaction that has read into a writing one once somebody else has written, which
         # requests with the same token do at the same moment.
         session.rollback()
-        session.execute(update(ApiToken).where(col(ApiToken.id) == caller.token_id).values(last_used_at=now))
-        session.commit()
+        try:
+            session.execute(update(ApiToken).where(col(ApiToken.id) == caller.token_id).values(last_used_at=now))
+            session.commit()
+        except DatabaseDown:
+            # Neither a full disk nor a busy writer keeps a good token from reading.
+            session.rollback()
     return caller
 
 

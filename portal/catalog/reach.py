@@ -149,4 +149,5 @@ def _store(session: Session, settings: Settings, row: FileRow, uri: str) -> Stor
     known: KnownBlocks | None = _digests.get((str(settings.resolved_database_url), sha256), load)
     if known is None:
         return store
-    return CheckedStore(store, known, BlockCache(settings.data / "store" / "blocks", settings.block_cache_bytes))
+    folder, reserve = settings.data / "store" / "blocks", settings.disk_reserve_bytes
+    return CheckedStore(store, known, BlockCache(folder, settings.block_cache_bytes, reserve))

@@ -30,6 +30,7 @@ from portal.metrics.shapes import warm_up
 from portal.settings import Settings
 from portal.web.app import create_app
 from portal.web.door.logs import configure_logging
+from portal.web.door.shared import folder_of_parent, shared_folder
 from portal.web.server import SendfileProtocol
 
 Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")]
@@ -66,7 +67,8 @@ def serve(
             return
         served.state.desk.close()
         sys.stdout.flush()
-        Multiprocess(_config("portal.cli.serve:application", settings, workers), [listening]).run()
+        with shared_folder():
+            Multiprocess(_config("portal.cli.serve:application", settings, workers), [listening]).run()
 
 
 def demo(
@@ -125,7 +127,7 @@ def application() -> FastAPI:
     """The portal over the settings of the environment: what each of several server processes runs."""
     settings = Settings()
     configure_logging(settings)
-    return create_app(settings)
+    return create_app(settings, shared=folder_of_parent())
 
 
 def _config(served: FastAPI | str, settings: Settings, workers: int = 1) -> uvicorn.Config:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from contextlib import suppress
@@ -54,9 +55,11 @@ class KnownBlocks:
 class BlockCache:
     """Blocks by the sha256 of their file and their number; what was used longest ago goes first."""
 
-    def __init__(self, folder: Path, limit: int) -> None:
+    def __init__(self, folder: Path, limit: int, reserve: int = 0) -> None:
+        """``reserve``: bytes that are left free on the disk, whatever ``limit`` says."""
         self._folder = folder
         self._limit = limit
+        self._reserve = reserve
 
     def get(self, known: KnownBlocks, index: int) -> bytes | None:
         """A block, compared with its digest again; one that was damaged here is removed and None."""
@@ -78,6 +81,8 @@ class BlockCache:
             return
         with suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(self._folder).free - len(data) < self._reserve:
+                return
             self._make_room(len(data))
             handle, temporary = tempfile.mkstemp(dir=self._folder, prefix=".")
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI
@@ -110,8 +111,9 @@ DIRECT = ((metrics.api, metrics.read_metric_data), (steps.api, steps.read_step),
 _STREAMED = re.compile(r"^/(files|static|api/v1/blobs)/|^/(datasets/)?([^/]+/){1,2}resolve/")
 
 
-def create_app(settings: Settings, operator: bool = False) -> FastAPI:
-    """The portal over the settings' database and files; ``operator`` where nobody but its operator can reach it.
+def create_app(settings: Settings, operator: bool = False, shared: Path | None = None) -> FastAPI:
+    """The portal over the settings' database and files; ``operator`` where nobody but its operator can reach it,
+    ``shared`` the folder of numbers that several processes of it share.
 
     Migrates an embedded database; raises Unavailable when a shared one has an outdated schema.
     """
@@ -196,7 +198,7 @@ def create_app(settings: Settings, operator: bool = False) -> FastAPI:
     ):
         _take(app, router)
     problems.install(app)
-    door = Door(desk, app.state.answers)
+    door = Door(desk, app.state.answers, shared)
     app.state.watched = door.watched
     _put_around(app, door, desk, operator)
     return app

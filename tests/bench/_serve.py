@@ -42,7 +42,7 @@ fetch("{figure}", {{ credentials: "same-origin" }}).then((answer) => answer.json
 def make_portal(folder: str) -> FastAPI:
     """The portal, with ``/bare?figure=``: a page that draws a figure and does nothing else; ``/forget`` drops the
     columns written for earlier metric queries."""
-    app = create_app(Settings(data=Path(folder)))
+    app = create_app(Settings(data=Path(folder), rates="off"))
     bundle = load_assets().url("vendor/plotly-basic.min.js")
 
     @app.get("/bare")

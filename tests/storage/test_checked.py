@@ -94,6 +94,9 @@ def test_the_cache_keeps_to_its_size_and_what_was_used_last(web: tuple[Files, st
 
 def test_without_room_nothing_is_kept(web: tuple[Files, str], tmp_path: Path) -> None:
     assert checked(tmp_path / "blocks", limit=0).read_range(web[1], 0, 10) == DATA[:10]
+    full = CheckedStore(HttpsStore(wire()), KNOWN, BlockCache(tmp_path / "full", 1 << 20, reserve=1 << 60))
+    assert full.read_range(web[1], 0, 10) == DATA[:10]
+    assert list((tmp_path / "full").iterdir()) == [], "what the disk is to keep free is not taken by a cache"
     assert not (tmp_path / "blocks").exists()
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 
 from starlette.types import Scope
@@ -30,7 +29,8 @@ class Asked:
     """What its limits are counted under: the address, for IPv6 its /64."""
     trusted: bool = False
     """Whether it came through a proxy whose word counts."""
-    began: float = field(default_factory=time.perf_counter)
+    began: float = 0.0
+    """By `time.perf_counter`."""
     caller: str = ""
     """Name of the token it came with, once that was found good."""
     route: str = ""

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from portal.web.door.shared import FOLDER, claim_doubles, is_held
+from portal.web.door.shared import claim_doubles, is_held
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper ends of the buckets of durations, in seconds; one more holds what took longer."""
@@ -80,7 +80,7 @@ class Routes:
 class Counters:
     """The counts of this process, and the sums of all."""
 
-    def __init__(self, data: Path, templates: Sequence[str]) -> None:
+    def __init__(self, folder: Path | None, templates: Sequence[str]) -> None:
         self.routes = Routes([NO_ROUTE, REFUSED, *sorted(set(templates))])
         self._names = [*STATUSES, *HUNDREDS]
         self._status = {status: k for k, status in enumerate(self._names)}
@@ -89,7 +89,7 @@ class Counters:
         self._of_routes = self._of_totals + len(TOTALS)
         self._length = self._of_routes + self._per_route * len(self.routes.templates)
         layout = repr((GAUGES, TOTALS, self._names, BOUNDS, self.routes.templates)).encode()
-        self._folder = data / FOLDER
+        self._folder = folder
         self._name = f"counters-{hashlib.sha256(layout).hexdigest()[:12]}"
         self._row, self._path = claim_doubles(self._folder, self._name, MOST_PROCESSES, self._length)
         self._totals = {name: self._of_totals + k for k, name in enumerate(TOTALS)}
@@ -97,15 +97,19 @@ class Counters:
         for k in range(len(GAUGES)):
             self._row[k] = 0.0
         self.set("started", time.time())
+        self.in_flight = 0
+        """Requests of this process that are not answered yet."""
 
     def begin(self) -> None:
         """A request came."""
-        self._row[0] += 1
+        self.in_flight += 1
+        self._row[0] = self.in_flight
 
     def end(self, route: int, status: int, seconds: float, sent: int) -> None:
         """It was answered."""
         row, at = self._row, self._of_routes + route * self._per_route
-        row[0] -= 1
+        self.in_flight -= 1
+        row[0] = self.in_flight
         found = self._status.get(status)
         row[at + (found if found is not None else self._status.get(status // 100 * 100, 0))] += 1
         at += len(self._names)
@@ -120,11 +124,6 @@ class Counters:
     def set(self, name: str, value: float) -> None:
         """A gauge of this process."""
         self._row[self._gauges[name]] = value
-
-    @property
-    def in_flight(self) -> int:
-        """Requests of this process that are not answered yet."""
-        return int(self._row[0])
 
     def sum(self) -> Summed:
         """All processes together, those that ended included."""
@@ -148,7 +147,8 @@ class Counters:
         return Summed(len(alive), requests, times, sent, totals, gauges)
 
     def _others(self) -> Iterator[tuple[bool, Sequence[float]]]:
-        for number in range(MOST_PROCESSES):
+        for number in range(MOST_PROCESSES if self._folder is not None else 0):
+            assert self._folder is not None  # noqa: S101 - as the range says
             path = self._folder / f"{self._name}-{number}"
             if path == self._path:
                 continue

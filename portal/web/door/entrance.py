@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,7 +22,7 @@ from portal.errors import Overloaded, PortalError, RateLimited
 from portal.settings import Settings
 from portal.web.door.asked import ASKED, SANE_ID, Asked, current, new_id
 from portal.web.door.clients import Clients, Networks
-from portal.web.door.counters import REFUSED, Counters
+from portal.web.door.counters import KNOWN_PATHS, REFUSED, Counters
 from portal.web.door.heads import head_fault
 from portal.web.door.kinds import BAD_TOKENS, kind_of
 from portal.web.door.logs import ACCESS, SLOW_S
@@ -55,11 +56,11 @@ class Front:
     """Called now and then while requests come."""
 
     @classmethod
-    def of(cls, settings: Settings, templates: list[str]) -> Front:
+    def of(cls, settings: Settings, templates: list[str], shared: Path | None = None) -> Front:
         """As the settings say; UsageError for those that cannot be read."""
         clients = Clients(Networks(settings.trusted_proxies, "PORTAL_TRUSTED_PROXIES"))
         quotas = read_quotas(settings.rates)
-        return cls(settings, clients, Counters(settings.data, templates), Rates(settings.data), quotas)
+        return cls(settings, clients, Counters(shared, templates), Rates(shared), quotas)
 
 
 class Entrance:
@@ -73,6 +74,7 @@ class Entrance:
         chosen = front.settings.access_log or ("all" if front.settings.log == "json" else "notable")
         self._logs_all, self._logs = chosen == "all", chosen != "none"
         self._tokens: dict[bytes, tuple[str, float]] = {}
+        self._kinds: dict[str, str] = {}
         self._noted = time.perf_counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,8 +119,8 @@ class Entrance:
             peer = clients.behind(peer, scope, told)
         elif b"x-forwarded-for" in told:
             clients.warn(peer)
-        sane = number is not None and SANE_ID.fullmatch(number) is not None
-        asked = Asked(number.decode() if number is not None and sane else new_id(), peer.address, peer.client, trusted)
+        name = number.decode() if number is not None and SANE_ID.fullmatch(number) else new_id()
+        asked = Asked(name, peer.address, peer.client, trusted, time.perf_counter())
         scope[ASKED] = asked
         current.set(asked)
         return asked
@@ -127,10 +129,12 @@ class Entrance:
         self, scope: Scope, asked: Asked, told: dict[bytes, bytes]
     ) -> tuple[PortalError | None, list[tuple[bytes, bytes]]]:
         """Why not, if so; and what the answer tells of the quota."""
-        fault = head_fault(scope)
+        fault = head_fault(scope, told)
         if fault is not None:
             return fault, []
-        kind = kind_of(scope["method"], scope["path"])
+        kind = self._kinds.get(scope["path"]) if scope["method"] == "GET" else None
+        if kind is None:
+            kind = self._look_up(scope)
         if not kind:
             return None, []
         if self._counters.in_flight >= self._front.settings.max_requests:
@@ -148,7 +152,19 @@ class Entrance:
         taken = self._front.rates.take(quota, holder or asked.client)
         if taken.left < 0:
             return self._limited(quota, taken)
+        if taken.left * 2 > quota.most:
+            # Worth its bytes only to those who might reach it.
+            return None, []
         return None, [(b"ratelimit-policy", quota.policy), (b"ratelimit", _state(quota, taken))]
+
+    def _look_up(self, scope: Scope) -> str:
+        """The kind of a request; of reads it is remembered by their address, as kept answers are asked for again."""
+        kind = kind_of(scope["method"], scope["path"])
+        if scope["method"] == "GET":
+            if len(self._kinds) >= KNOWN_PATHS:
+                self._kinds.clear()
+            self._kinds[scope["path"]] = kind
+        return kind
 
     def _bad_tokens(self, asked: Asked) -> tuple[PortalError, list[tuple[bytes, bytes]]] | None:
         quota = self._front.quotas[0].get(BAD_TOKENS)

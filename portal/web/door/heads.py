@@ -14,25 +14,24 @@ HEAD_SECONDS = 15.0
 """Until the first byte of a connection and from the first to the last byte of a head."""
 
 
-def head_fault(scope: Scope) -> PortalError | None:
-    """What is too much about a head that has come whole; None for nearly all."""
+def head_fault(scope: Scope, told: dict[bytes, bytes]) -> PortalError | None:
+    """What is too much about a head that has come whole; None for nearly all. ``told``: its headers by name."""
     headers = scope["headers"]
-    size = 0
-    for name, value in headers:
-        size += len(name) + len(value)
+    size = sum(map(len, told.values()))
+    if len(told) != len(headers):
+        size = sum(len(value) for _, value in headers)
     if size > MAX_HEADERS or len(headers) > MAX_FIELDS:
         return headers_too_large()
-    query = scope["query_string"]
-    if len(query) > 512 and (len(query) + len(scope.get("raw_path") or b"") > MAX_ADDRESS):
-        return address_too_long()
-    if len(query) > MAX_QUERY_PARTS and query.count(b"&") >= MAX_QUERY_PARTS:
-        return BadRequest(f"The address has more than {MAX_QUERY_PARTS:,} parameters.", "Ask for less at once.")
-    path = scope["path"]
-    if len(path) > MAX_ADDRESS:
-        return address_too_long()
+    query, path = scope["query_string"], scope["path"]
     if "\x00" in path or b"%00" in query:
         # No name holds it, and PostgreSQL refuses to look for it.
         return BadRequest("The address holds the character NUL.", "Leave it out: nothing is named with it.")
+    if len(query) + len(path) <= MAX_QUERY_PARTS:
+        return None
+    if len(query) + len(path) > MAX_ADDRESS:
+        return address_too_long()
+    if query.count(b"&") >= MAX_QUERY_PARTS:
+        return BadRequest(f"The address has more than {MAX_QUERY_PARTS:,} parameters.", "Ask for less at once.")
     return None
 
 

@@ -28,7 +28,7 @@ _COSTLY = re.compile(
     r"|^(/api/v1)?/(search|compare|r)(/|$)|\.(parquet|csv)$"
 )
 _WORKERS = re.compile(r"^/api/v1/(workers(/|$)|jobs/[^/]+/attempts/)")
-_SIGN_IN = re.compile(r"^/sign-in")
+_SIGN_IN = re.compile(r"^/sign-in(/|$)")
 
 MIB = 1 << 20
 
@@ -56,7 +56,10 @@ _BRINGS: tuple[tuple[re.Pattern[str], Brings], ...] = (
     (re.compile(r"^/api/v1/jobs/[^/]+/attempts/[^/]+/(metrics|outputs)$"), Brings(8 * MIB)),
     # Who is at work must be able to say that it is alive or has ended, and nothing of it needs much room.
     (re.compile(r"^/api/v1/jobs/[^/]+/attempts/|^/api/v1/workers"), Brings(MIB, fills_disk=False)),
-    (re.compile(r"^/api/(models|datasets)/|/(cancel|drain|preview)$|^/sign-|^/auth/"), Brings(MIB, fills_disk=False)),
+    (
+        re.compile(r"^/api/(models|datasets)/|/(cancel|drain|preview)$|^/sign-|^/account/|^/api/v1/tokens"),
+        Brings(MIB, fills_disk=False),
+    ),
 )
 
 
@@ -68,8 +71,10 @@ def kind_of(method: str, path: str) -> str:
         return FILES
     if _WORKERS.match(path):
         return WORKERS if method not in SAFE else READS
+    if _SIGN_IN.match(path) and (method not in SAFE or path != "/sign-in"):
+        return SIGN_INS
     if method not in SAFE:
-        return SIGN_INS if _SIGN_IN.match(path) else COSTLY if path.endswith("/preview") else WRITES
+        return COSTLY if path.endswith("/preview") else WRITES
     return COSTLY if _COSTLY.search(path) else READS
 
 

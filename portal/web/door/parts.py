@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portal.web.door.entrance import Front
@@ -21,11 +22,12 @@ COSTLY_SHARE = 0.4
 class Door:
     """The parts of the door of one process, made once by `create_app`."""
 
-    def __init__(self, desk: Desk, shelf: AnswerShelf) -> None:
+    def __init__(self, desk: Desk, shelf: AnswerShelf, shared: Path | None = None) -> None:
+        """``shared``: the folder of numbers that this process shares with others."""
         settings = desk.settings
         self.places = Places(settings.max_running, settings.max_waiting)
         self.costly = Places(max(1, int(settings.max_running * COSTLY_SHARE)), settings.max_waiting)
-        self.front = Front.of(settings, sorted({path for _, path in PERMISSIONS}))
+        self.front = Front.of(settings, sorted({path for _, path in PERMISSIONS}), shared)
         self.watched = Watched(desk, self.front.counters, (self.places, self.costly), shelf)
         self.front.regularly.append(self.watched.note)
         self.tracing = make_provider(settings)

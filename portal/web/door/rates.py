@@ -15,9 +15,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from portal.errors import UsageError
-from portal.web.door.shared import FOLDER, map_doubles
+from portal.web.door.shared import map_doubles
 
 WINDOW_S = 60.0
 DEFAULTS = {
@@ -50,8 +51,7 @@ class Quota:
     """As the answer's `RateLimit-Policy` tells it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """What a request was told."""
 
     left: int
@@ -79,11 +79,11 @@ def read_quotas(told: str) -> tuple[dict[str, Quota], dict[str, Quota]]:
 
 
 class Rates:
-    """The buckets of one portal."""
+    """The buckets of one `portal serve`: of all its processes where they share a folder."""
 
-    def __init__(self, data: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, folder: Path | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         length = _SALT_DOUBLES + 2 * BUCKETS
-        self._table, self.shared = map_doubles(data / FOLDER / f"rates-{BUCKETS}", length)
+        self._table, self.shared = map_doubles(folder / f"rates-{BUCKETS}" if folder else None, length)
         self._clock = clock
         self._salt = self._read_salt()
         self._places: dict[tuple[str, str], tuple[int, float]] = {}
