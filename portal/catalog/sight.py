@@ -8,8 +8,6 @@ portal takes itself) everything is seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
@@ -76,14 +74,24 @@ def current_sight() -> Sight:
     return _sight.get()
 
 
-@contextmanager
-def looking_as(sight: Sight) -> Iterator[None]:
+class Looking:
+    """`looking_as`: a class, because every request enters one, and a generator would take as long as its answer."""
+
+    __slots__ = ("_sight", "_token")
+
+    def __init__(self, sight: Sight) -> None:
+        self._sight = sight
+
+    def __enter__(self) -> None:
+        self._token = _sight.set(self._sight)
+
+    def __exit__(self, *_: object) -> None:
+        _sight.reset(self._token)
+
+
+def looking_as(sight: Sight) -> Looking:
     """See no more than this until the block ends, in this task and in the threads it calls."""
-    token = _sight.set(sight)
-    try:
-        yield
-    finally:
-        _sight.reset(token)
+    return Looking(sight)
 
 
 def hidden_runs(sight: Sight) -> Select[Any]:

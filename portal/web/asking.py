@@ -29,6 +29,7 @@ from portal.web.hub.answers import refused
 from portal.web.permissions import PERMISSIONS, WORKER, is_always_open
 from portal.web.same_origin import comes_from
 
+_SHOWN = frozenset((b"authorization", b"cookie"))
 _OF_PAGES = re.compile(r"^/(?!api/|files/|(datasets/)?([^/]+/){1,2}resolve/)")
 """Pages, and what they are made of; everything else takes a cookie only where the portal's own pages ask."""
 _HUB = re.compile(r"^/api/(models|datasets)(/|$)|^/api/whoami-v2$|^/(datasets/)?([^/]+/){1,2}resolve/")
@@ -55,9 +56,14 @@ class KnowWhoAsks:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        shown = [value for name, value in scope["headers"] if name in (b"authorization", b"cookie")]
+        shown = _SHOWN.intersection([name for name, _ in scope["headers"]])
+        if not shown and not self._closed:
+            # Most requests: nothing is looked up for them, and the path does not matter.
+            with looking_as(self._nobody):
+                await self.app(scope, receive, send)
+            return
         path = _path(scope)
-        if (not shown and not self._closed) or is_always_open(path):
+        if is_always_open(path):
             with looking_as(self._nobody):
                 await self.app(scope, receive, send)
             return
