@@ -36,6 +36,7 @@ BEARERS = {
     "admin": ("admin", None),
     "reader of open": ("reader", "open"),
     "publisher of open": ("publisher", "open"),
+    "reviewer of open": ("reviewer", "open"),
     "worker": ("worker", None),
     "worker of lab": ("worker", "lab"),
 }

@@ -16,7 +16,7 @@ from portal.catalog.sessions import begin_session
 from portal.catalog.visibility import set_visibility
 from portal.settings import Settings
 from portal.web import kept
-from portal.web.permissions import OF_MANY, PERMISSIONS, subject_of
+from portal.web.permissions import OF_A_JOB, OF_A_RUN, OF_MANY, PERMISSIONS, subject_of
 from tests.web.private import (
     ABOUT_ONE,
     CHILD,
@@ -106,6 +106,25 @@ def test_its_organisation_reads_it_like_any_run(lab: PrivateLab) -> None:
             varies = {"Authorization", "Cookie"} <= {v.strip() for v in mine.headers.get("vary", "").split(",")}
             if mine.status_code != other.status_code or "run-not-found" in mine.text or not unkept or not varies:
                 faults.append((path, who, mine.status_code, other.status_code, mine.headers, mine.text[:200]))
+    assert not faults, "\n".join(map(str, faults[:20]))
+
+
+def test_what_changes_something_tells_strangers_as_little(lab: PrivateLab) -> None:
+    bodies = {"visibility": "private", "reason": "x", "note": "x", "state": "explained", "paths": ["x"]}
+    asked, faults = 0, []
+    for method, path in PERMISSIONS:
+        if method in ("GET", "HEAD") or subject_of(method, path) not in (OF_A_RUN, OF_A_JOB):
+            continue
+        for who in ("publisher of open", "reviewer of open", "worker"):
+            mine, other = (
+                lab.http.request(method, address_of(path, things), json=bodies, headers=lab.bearer(who))
+                for things in (lab.private, lab.missing)
+            )
+            asked += 1
+            of_workers = "/attempts/" in path and who == "worker"
+            if not of_workers and (mine.is_success or as_missing(lab, mine)[:2] != as_missing(lab, other)[:2]):
+                faults.append((method, path, who, as_missing(lab, mine)[:2], as_missing(lab, other)[:2]))
+    assert asked > 20
     assert not faults, "\n".join(map(str, faults[:20]))
 
 
