@@ -5,7 +5,7 @@ DATA ?= portal-data
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo trainer test check check-js compose-check bench screenshots format lock vendor wheel clean
+.PHONY: demo trainer test check check-js compose-check bench battery screenshots format lock vendor wheel clean
 
 demo: $(VENV)/.serve
 	$(BIN)/portal demo --data "$(DATA)" --port $(PORT)
@@ -28,6 +28,10 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench
+
+# Bad inputs, injected faults and broken runs, with their figures; LONG=1 for all of it.
+battery: $(VENV)/.dev
+	$(BIN)/python -m tests.battery $(if $(LONG),--long) $(BATTERY_OPTIONS)
 
 # Every page at two widths in light and dark, to tests/browser/screenshots; OF names the data folder of a portal to picture.
 screenshots: $(VENV)/.dev

@@ -10,13 +10,18 @@ import subprocess
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 SWITCHES = ("listen_addresses=", "fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200")
+DURABLE = ("listen_addresses=", "max_connections=200")
+"""As it comes: what was committed survives the server's sudden end."""
 
 
 @dataclass
@@ -25,6 +30,8 @@ class PostgresServer:
 
     folder: Path
     process: subprocess.Popen[bytes]
+    command: Sequence[str | Path] = ()
+    """What starts it, also again after its end."""
 
     def url(self, database: str) -> str:
         """SQLAlchemy URL of one of its databases."""
@@ -45,6 +52,22 @@ class PostgresServer:
         """Remove a database, open connections and all."""
         self._execute(f'drop database "{name}" with (force)')
 
+    def kill(self) -> None:
+        """End the server and all its processes as without power."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.kill()
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        self.process.wait()
+
+    def start_again(self) -> None:
+        """Start it once more over its data; it recovers by itself."""
+        log = self.folder / "log"
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(self.command, stdout=output, stderr=output, **_as_user(self.folder))
+        _wait_until_ready(self, log)
+
     def stop(self) -> None:
         """End the server and remove its folder."""
         self.process.terminate()
@@ -60,7 +83,7 @@ class PostgresServer:
             connection.execute(statement)
 
 
-def start_postgres() -> PostgresServer | None:
+def start_postgres(switches: Sequence[str] = SWITCHES) -> PostgresServer | None:
     """Start a cluster; None when the wheel is not installed."""
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     folder.chmod(0o755)
@@ -88,12 +111,11 @@ def start_postgres() -> PostgresServer | None:
         **run,
     )
     log = folder / "log"
+    given = [part for switch in switches for part in ("-c", switch)]
+    command = [binaries / "postgres", "-D", folder / "data", "-k", folder, *given]
     with log.open("wb") as output:
-        switches = [part for switch in SWITCHES for part in ("-c", switch)]
-        process = subprocess.Popen(
-            [binaries / "postgres", "-D", folder / "data", "-k", folder, *switches], stdout=output, stderr=output, **run
-        )
-    server = PostgresServer(folder, process)
+        process = subprocess.Popen(command, stdout=output, stderr=output, **run)
+    server = PostgresServer(folder, process, command)
     _wait_until_ready(server, log)
     return server
 

@@ -7,7 +7,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -117,7 +117,7 @@ def flip(path: Path, dice: random.Random) -> bytes:
 
 
 def test_every_one_of_100_bits_flipped_at_rest_is_found_and_withdrawn_once_mended(
-    near: tuple[Kept, SmallRun],
+    near: tuple[Kept, SmallRun], record_property: Callable[[str, object], None]
 ) -> None:
     kept, small = near
     dice = random.Random(1)
@@ -134,6 +134,7 @@ def test_every_one_of_100_bits_flipped_at_rest_is_found_and_withdrawn_once_mende
             path.write_bytes(before)
             os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
     assert found == 100
+    record_property("flipped", found)
     assert kept.verify(DEEP).findings == []
     assert {f.state for f in kept.findings()} == {"fixed"}
 
@@ -216,7 +217,9 @@ def test_only_what_was_not_looked_at_for_long_is_due(near: tuple[Kept, SmallRun]
     assert small.run == kept.run
 
 
-def test_files_elsewhere_are_read_by_blocks_and_all_100_flipped_bits_are_found_when_read_whole(far: Kept) -> None:
+def test_files_elsewhere_are_read_by_blocks_and_all_100_flipped_bits_are_found_when_read_whole(
+    far: Kept, record_property: Callable[[str, object], None]
+) -> None:
     sound = dict(far.files.held)
     far.keep_blocks(sound["/5.bin"], 1000)
     assert far.verify(Plan(remote=True, sample=Sample(blocks=3))).states == {"sampled": 1, "unverified": 3}
@@ -237,6 +240,7 @@ def test_files_elsewhere_are_read_by_blocks_and_all_100_flipped_bits_are_found_w
         found += len(named & {"5.bin", "10.bin"})
         far.files.held.update(sound)
     assert found == 100
+    record_property("flipped", found)
     # A sample of sound blocks does not clear what was found changed: such a file is read whole.
     assert far.verify(Plan(remote=True, sample=Sample(blocks=1))).findings == []
     assert far.file(5).state == "verified"
