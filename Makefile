@@ -56,7 +56,8 @@ check-js:
 	cd .ci/js && npm ci --silent
 	.ci/js/node_modules/.bin/eslint --config .ci/js/eslint.config.js --max-warnings 0 static/js
 
-# Needs Docker, and says so where there is none. WHAT=bridges looks at .compose/bridges.yaml.
+# Needs Docker, and says so where there is none. Takes minutes (images, demo, three jobs), so .ci/run leaves it to whoever has an engine.
+# WHAT=bridges looks at .compose/bridges.yaml.
 compose-check: $(VENV)/.dev
 	$(BIN)/python -m tests.compose $(WHAT)
 

@@ -103,7 +103,7 @@ def deployed(name: str, *files: str, profiles: tuple[str, ...] = (), **variables
         here.compose("down", "--volumes", "--remove-orphans", "--timeout", "5", check=False)
 
 
-def wait_for(ready: Callable[[], Any], what: str, seconds: float = 180) -> Any:
+def wait_for(ready: Callable[[], Any], what: str, seconds: float = 600) -> Any:
     """What ``ready`` returns once that is something."""
     deadline = time.monotonic() + seconds
     while not (found := ready()):
