@@ -29,7 +29,9 @@ MAX_HEAD = 1 << 20
 def add_to(application: typer.Typer) -> None:
     """Register the commands."""
     history = typer.Typer(
-        name="audit", no_args_is_help=True, help="List, sign and check the history of this portal's catalog."
+        name="audit",
+        no_args_is_help=True,
+        help="List, sign and check the history: who did what and when, none of it altered since.",
     )
     history.command("verify")(verify)
     history.command("list")(show)

@@ -37,7 +37,7 @@ def change(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a run private (tokens of its organisation read it, to others it is not there) or public again."""
+    """Make a run private (its organisation reads it) or public (everybody does)."""
     if visibility not in (PUBLIC, PRIVATE):
         raise UsageError(f"{visibility[:50]!r} is neither public nor private.", "Write one of the two.")
     settings = Settings()
