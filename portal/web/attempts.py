@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from portal.catalog.jobs.attempts import AttemptKey, Beat, beat, find_attempt, find_owner
+from portal.catalog.jobs.attempts import AttemptKey, Beat, beat, find_attempt
+from portal.catalog.jobs.listing import find_owner
 from portal.catalog.jobs.told import append_log, keep_points, read_point
 from portal.catalog.jobs.writing import ATTEMPT_MARK
 from portal.database import open_session

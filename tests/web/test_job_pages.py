@@ -364,7 +364,12 @@ def test_ten_thousand_jobs_and_two_hundred_workers_cost_no_more_queries(
             [{**many, **zeros, "cancel_force": False, "fidelity": {}, "created_ms": k} for k in range(10_000)],
         )
     for k in range(200):
-        attach(engine, None, Attached(f"node-{k:03d}", "slurm", 8, {"site": "a"}, "1", {"torch": "2.9", "transformers": "5"}, "host"), rules)
+        attach(
+            engine,
+            None,
+            Attached(f"node-{k:03d}", "slurm", 8, {"site": "a"}, "1", {"torch": "2.9", "transformers": "5"}, "host"),
+            rules,
+        )
     assert [asked(path) for path in paths] == few
     page = http.get("/jobs").text
     assert "100 of 10,001 jobs" in page

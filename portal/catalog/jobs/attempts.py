@@ -344,10 +344,3 @@ def _state_of(session: Session, job_id: int) -> Row[Any]:
     if row is None:
         raise StaleLease(f"There is no job {job_id}.", "Stop.")
     return row
-
-
-def find_owner(session: Session, job_id: int, number: int) -> int | None:
-    """The token whose worker runs this attempt; None when there is no such attempt."""
-    mine = (col(JobAttempt.job_id) == job_id) & (col(JobAttempt.number) == number)
-    asked = select(col(Worker.token_id)).join(JobAttempt, col(JobAttempt.worker_id) == col(Worker.id)).where(mine)
-    return session.execute(asked).scalar()

@@ -278,3 +278,10 @@ def find_output_file(session: Session, job_id: int, sha256: str) -> dict[str, An
             if file.get("sha256") == sha256:
                 return dict(file)
     return None
+
+
+def find_owner(session: Session, job_id: int, number: int) -> int | None:
+    """The token whose worker runs this attempt; None when there is no such attempt."""
+    mine = (col(JobAttempt.job_id) == job_id) & (col(JobAttempt.number) == number)
+    asked = select(col(Worker.token_id)).join(JobAttempt, col(JobAttempt.worker_id) == col(Worker.id)).where(mine)
+    return session.execute(asked).scalar()
