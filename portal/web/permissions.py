@@ -62,6 +62,7 @@ PERMISSIONS: dict[tuple[str, str], str] = {
         "/api/v1/jobs/{job}/files/{sha256}/{name}",
         "/api/v1/workers",
         "/api/v1/audit",
+        "/api/v1/promises",
         "/api/v1/audit/head",
         "/api/v1/search",
         "/api/v1/compare",
@@ -127,6 +128,7 @@ PERMISSIONS: dict[tuple[str, str], str] = {
         "/jobs/{job}/log",
         "/workers",
         "/history",
+        "/promises",
         "/account",
         "/sign-in",
         "/sign-in/oidc",
@@ -147,13 +149,13 @@ PERMISSIONS |= {
 PERMISSIONS |= {("POST", path): ANYONE for path in ("/api/models/{rest:path}", "/api/datasets/{rest:path}")}
 """A list of paths is too long for an address: these only read."""
 PERMISSIONS |= {("GET", "/api/v1/whoami"): HOLDER}
-PERMISSIONS |= {("GET", "/metrics"): ADMIN}
-"""Addresses of PORTAL_METRICS_FROM need no token there."""
 PERMISSIONS |= {(method, "/api/v1/tokens"): HOLDER for method in ("GET", "POST")}
 PERMISSIONS |= {("DELETE", "/api/v1/tokens/{token}"): HOLDER}
 PERMISSIONS |= {
     ("POST", f"{api}/runs/{{org}}/{{name}}/findings/{{finding}}/review"): REVIEWER for api in ("", "/api/v1")
 }
+PERMISSIONS |= {("GET", "/metrics"): ADMIN}
+"""Addresses of PORTAL_METRICS_FROM need no token there."""
 PERMISSIONS |= {(method, "/api/v1/blobs/{sha256}"): UPLOADER for method in ("HEAD", "PUT")}
 PERMISSIONS |= {("PUT", "/api/v1/runs/{org}/{name}/visibility"): PUBLISHER}
 PERMISSIONS |= {("POST", "/api/v1/runs/{org}/{name}/withdraw"): PUBLISHER}
