@@ -36,8 +36,8 @@ from portal.web.render import render
 api = APIRouter(prefix="/api/v1", tags=["metrics"])
 pages = APIRouter(include_in_schema=False)
 
-MAX_NAMES = 20_000
-"""Characters of `series`."""
+MAX_NAMES = 15_000
+"""Characters of `series`: an address takes 16 KiB in all."""
 PARAMETERS = [
     {"name": name, "in": "query", "required": name == "series", "description": told, "schema": schema}
     for name, told, schema in (

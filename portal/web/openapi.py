@@ -16,8 +16,8 @@ from fastapi import FastAPI
 
 from portal.web.problems import MEDIA_TYPE
 
-EVERYWHERE = (400, 401, 403, 404, 429, 503)
-"""Refusals that any operation may give: a wrong question, a closed door, nothing there, too often, not now."""
+EVERYWHERE = (400, 401, 403, 404, 414, 429, 431, 503)
+"""Refusals that any operation may give: a wrong question, a closed door, nothing there, too long, too often, not now."""
 WRITING = (408, 409, 413, 422, 507)
 """Besides, of what takes a body."""
 _PARQUET, _OCTETS, _JSON = "application/vnd.apache.parquet", "application/octet-stream", "application/json"
