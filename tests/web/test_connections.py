@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import socket
@@ -15,12 +16,23 @@ import httpx
 import pytest
 import uvicorn
 
+from portal.database import create_database_engine
+from portal.settings import Settings
 from portal.web import server
 from portal.web.server import SendfileProtocol
-from tests.builders import SmallRun
+from tests.builders import SmallRun, small_run
 from tests.cli.test_serving import ask, serving
 
 HOST = "127.0.0.1"
+
+
+@pytest.fixture
+def small(sqlite_settings: Settings, tmp_path: Path) -> SmallRun:
+    """In the folder that commands take by default."""
+    engine = create_database_engine(sqlite_settings)
+    made = small_run(engine, sqlite_settings, tmp_path / "release")
+    engine.dispose()
+    return made
 
 
 @pytest.fixture
@@ -111,13 +123,14 @@ class Hammer:
                     self.failures.append(repr(error))
 
 
-def wait_until(done: object, seconds: float = 90) -> None:
+def wait_until(done: object, seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while not done():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
+@pytest.mark.timeout(400)
 def test_processes_are_replaced_one_by_one_without_a_failed_request(small: SmallRun) -> None:
     with serving("serve", "--port", "0", "--workers", "2", PORTAL_RATES="off") as (process, url):
         ask(f"{url}/healthz")
@@ -149,6 +162,4 @@ def test_what_has_begun_is_finished(small: SmallRun, tmp_path: Path) -> None:
 
 
 def _digest(small: SmallRun) -> str:
-    import hashlib
-
     return hashlib.sha256((small.folder / "step5" / "model.safetensors").read_bytes()).hexdigest()
