@@ -35,6 +35,7 @@ RESERVED = frozenset(
         "scorecard",
         "search",
         "sign-in",
+        "promises",
         "sign-out",
         "history",
         "settings",
