@@ -143,7 +143,8 @@ class Settings(BaseSettings):
         "", description="Addresses and networks of proxies whose X-Forwarded-For, -Proto and X-Request-Id are believed."
     )
     rates: str = Field(
-        "", description="Requests a minute of one client by kind, e.g. reads=6000,costly=600; 0: no limit; off: none at all."
+        "",
+        description="Requests a minute of one client by kind, e.g. reads=6000,costly=600; 0: no limit; off: none at all.",
     )
     max_running: int = Field(64, ge=1, description="Requests that one process works on at a time.")
     max_waiting: int = Field(256, ge=0, description="Requests that wait for that; further ones are told to come again.")
@@ -167,10 +168,12 @@ class Settings(BaseSettings):
         description="Requests that are logged; notable: failed, refused or slow; empty: all where the log is json.",
     )
     metrics_from: str = Field(
-        "127.0.0.0/8, ::1", description="Addresses and networks that may read /metrics without an administrator's token."
+        "127.0.0.0/8, ::1",
+        description="Addresses and networks that may read /metrics without an administrator's token.",
     )
     otel_endpoint: str = Field(
-        "", description="OTLP/HTTP address that traces are sent to; empty: OTEL_EXPORTER_OTLP_ENDPOINT, or none are made."
+        "",
+        description="OTLP/HTTP address that traces are sent to; empty: OTEL_EXPORTER_OTLP_ENDPOINT, or none are made.",
     )
 
     @property

@@ -130,7 +130,7 @@ def _serving(settings: Settings) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environment = os.environ | {"PORTAL_DATA": str(settings.data), "PORTAL_S3_ENDPOINT": settings.s3_endpoint}
-    environment["PORTAL_S3_PUBLIC_ENDPOINT"] = settings.s3_public_endpoint
+    environment |= {"PORTAL_S3_PUBLIC_ENDPOINT": settings.s3_public_endpoint, "PORTAL_RATES": "off"}
     command = [sys.executable, "-m", "portal", "serve", "--port", str(port)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:

@@ -50,7 +50,7 @@ def _measure(folder: Path) -> None:
     engine.dispose()
     portal = subprocess.Popen(
         [sys.executable, "-m", "portal", "serve", "--port", str(portal_port)],
-        env={**os.environ, "PORTAL_DATA": str(settings.data)},
+        env={**os.environ, "PORTAL_DATA": str(settings.data), "PORTAL_RATES": "off"},
         stdout=subprocess.DEVNULL,
     )
     try:
