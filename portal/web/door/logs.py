@@ -31,6 +31,9 @@ _QUIET = (
     "httpcore",
     "s3transfer",
     "sqlalchemy",
+    # The pool's own logger bears the name of its class.
+    "portal.database._Pool",
+    "alembic",
     "huggingface_hub",
     "asyncio",
 )
@@ -141,7 +144,7 @@ def configure_logging(settings: Settings, stream: TextIO | None = None) -> None:
     root.addHandler(handler)
     root.setLevel(settings.log_level.upper())
     for name in _QUIET:
-        # What they tell below this level holds addresses and headers as they were sent.
+        # What they tell below this level holds addresses and headers as they were sent, or is of no use to an operator.
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
