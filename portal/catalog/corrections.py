@@ -39,7 +39,7 @@ def compare_files(session: Session, run_id: int, version: int, record: ReleaseRe
     if before is None:
         return None
     after = _coming(record)
-    changed = [place for place in before.keys() & after.keys() if before[place] != after[place]]
+    changed = [place for place in before.keys() & after.keys() if _contradicts(before[place], after[place])]
     removed = list(before.keys() - after.keys())
     changes = FileChanges(len(after.keys() - before.keys()), len(changed), len(removed))
     replaced = sorted({place[2] for place in (*changed, *removed) if place[:2] != (None, None)})
@@ -82,6 +82,13 @@ def put_release_on_record(
     put_on_record(
         session, "release.published", record.by or OPERATOR, f"release:{record.run}@{version}", record.run, detail
     )
+
+
+def _contradicts(before: Bytes, after: Bytes) -> bool:
+    """Whether these are other bytes: to learn the sha256 or size of what nobody had hashed is no change of it."""
+    if len(before) != 1 or len(after) != 1:
+        return before != after
+    return any(was is not None and was != now for was, now in zip(before[0], after[0], strict=True))
 
 
 def _published(session: Session, run_id: int, version: int) -> Mapping[Place, Bytes] | None:

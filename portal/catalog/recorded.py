@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from portal.manifest import CheckpointEntry, ChunkEntry, Manifest, OrderEntry
 from portal.manifest.schema import Config
-from portal.metrics.ingest import DetectedEvent, EvaluationRow
 from portal.metrics.series import StoredSeries
 from portal.storage.hashing import FileDigest
 from portal.tokens.orders import SpanOfChunk
+
+if TYPE_CHECKING:
+    # Readers of numbers, and all they need, for who only writes a word into the catalog.
+    from portal.metrics.ingest import DetectedEvent, EvaluationRow
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from portal.catalog.recorded import RecordedConfig, RecordedFile, ReleaseRecord
 from portal.manifest import CheckpointEntry, ChunkEntry, OrderEntry, stages_of
 from portal.manifest.expand import tokens_after
 from portal.manifest.schema import Event
-from portal.metrics.ingest import DetectedEvent, EvaluationRow
 from portal.metrics.series import StoredSeries
+
+if TYPE_CHECKING:
+    from portal.metrics.ingest import DetectedEvent, EvaluationRow
 
 Value = TypeVar("Value")
 

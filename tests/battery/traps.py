@@ -48,7 +48,8 @@ BODIES: dict[str, Any] = {
 BODIES["/api/v1/releases"] = BODIES["/api/v1/releases/check"]
 
 _MOVING = re.compile(
-    rb"127\.0\.0\.1:\d+|\"\d{4}-\d\d-\d\dT[^\"]*\"|\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?(Z| UTC)?|\"seconds\": ?[\d.e-]+"
+    rb"[0-9a-f]{64}|<code>[0-9a-f]{12}</code>|name=\"key\" value=\"[^\"]*\""
+    rb"|127\.0\.0\.1:\d+|\"\d{4}-\d\d-\d\dT[^\"]*\"|\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?(Z| UTC)?|\"seconds\": ?[\d.e-]+"
     rb"|battery-[a-z0-9_]+|\"(lease_until|registration|reads|bytes_read|ms|seconds_ago|created_at_ms)\": ?[\d.]+"
     rb"|[0-9a-f]{12}-[0-9a-f]+|[0-9a-f]{24}|\"\w+_ms\": ?\d+|/tmp/[^\"\\ ]+|\b\d+ (second|minute)s? ago|just now"
 )

@@ -113,14 +113,19 @@ class Hammer:
             thread.join(30)
 
     def _ask(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=30) as client:
-            while not self._stop.is_set():
-                try:
-                    answer = client.get("/api/v1/runs/lab/small/steps/5")
-                    self.answers[answer.status_code] += 1
-                    self.processes.add(answer.headers["x-request-id"].split("-")[0])
-                except httpx.HTTPError as error:
-                    self.failures.append(repr(error))
+        while not self._stop.is_set():
+            # Which process takes a connection is chance: a few new ones now and then meet all of them.
+            with httpx.Client(base_url=self._url, timeout=30) as client:
+                for _ in range(100):
+                    self._ask_once(client)
+
+    def _ask_once(self, client: httpx.Client) -> None:
+        try:
+            answer = client.get("/api/v1/runs/lab/small/steps/5")
+            self.answers[answer.status_code] += 1
+            self.processes.add(answer.headers["x-request-id"].split("-")[0])
+        except httpx.HTTPError as error:
+            self.failures.append(repr(error))
 
 
 def wait_until(done: object, seconds: float = 180) -> None:

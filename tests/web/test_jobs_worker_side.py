@@ -19,6 +19,7 @@ from portal.web.job_desk import JobDesk
 from portal.web.job_events import Heard, Watch
 from tests.catalog.queries import counted
 from tests.jobs.enqueued import Clock, put
+from tests.loops import run_apart
 
 POINTS = [{"step": s, "name": "loss", "value": 3.5} for s in range(301, 351)]
 
@@ -260,9 +261,9 @@ def test_many_who_watch_share_their_looks(engine: Engine, rules: JobRules) -> No
         return await asyncio.gather(*asked, return_exceptions=True)
 
     with counted(engine) as queries:
-        alone = asyncio.run(watch.read(job, 0))
+        alone = run_apart(watch.read(job, 0))
         few = len(queries)
-        heard = asyncio.run(look())
+        heard = run_apart(look())
     assert len(queries) == 2 * few
     assert isinstance(heard[0], asyncio.CancelledError)
     assert heard[1:] == [alone] * 49

@@ -63,7 +63,7 @@ def tab(provider: Provider, sqlite_settings: Settings) -> Iterator[TestClient]:
 
 def _tab(provider: Provider, settings: Settings, **more: Any) -> Iterator[TestClient]:
     told = {"oidc_issuer": provider.issuer, "oidc_client_id": CLIENT, "oidc_client_secret": SECRET, "oidc_roles": ROLES}
-    app = create_app(Settings(**(settings.model_dump(include={"data"}) | told | more)))
+    app = create_app(Settings(rates="off", **(settings.model_dump(include={"data"}) | told | more)))
     yield TestClient(app, raise_server_exceptions=False, follow_redirects=False)
     app.state.desk.engine.dispose()
 

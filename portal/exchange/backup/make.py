@@ -86,7 +86,7 @@ def make_backup(engine: Engine, settings: Settings, where: str, wanted: Wanted |
     key = load_key(settings.signing_key) if settings.signing_key else None
     if wanted.signing_key and key is None:
         raise UsageError("There is no private key to keep.", "Leave --with-signing-key out, or set PORTAL_SIGNING_KEY.")
-    made_at = datetime.now(UTC).isoformat(timespec="seconds")
+    made_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     place = open_place(where, settings)
     with place.writing(), keeping(engine, settings.data):
         job = _Backup(engine, settings, place, wanted, BackupReport(new_id(made_at), where))

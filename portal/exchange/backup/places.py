@@ -28,7 +28,7 @@ OBJECTS = "objects"
 DOCUMENTS = "backups"
 KEYS = "keys"
 REMEDY = "Take another backup, or make a new one: it copies anew what is missing here."
-ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+ID = re.compile(r"\d{8}T\d{9}Z-[0-9a-f]{6}")
 
 
 class BackupPlace(Protocol):
@@ -179,9 +179,9 @@ class _Folder:
 
 
 def new_id(made_at: str) -> str:
-    """An id that sorts by time; ``made_at`` is ISO 8601 in UTC."""
+    """An id that sorts by time; ``made_at`` is ISO 8601 in UTC, with milliseconds."""
     random = hashlib.sha256(os.urandom(16)).hexdigest()[:6]
-    return f"{made_at[:19].replace('-', '').replace(':', '')}Z-{random}"
+    return f"{re.sub('[-:.]', '', made_at[:23])}Z-{random}"
 
 
 def checked_id(id: str) -> str:
