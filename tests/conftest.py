@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
+from sqlalchemy.pool import Pool
 
 from portal.database import create_database_engine, migrate
 from portal.settings import Settings
@@ -134,6 +137,22 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data / "portal.sqlite3"
 
 
+_OPENED: weakref.WeakSet[psycopg.Connection[object]] = weakref.WeakSet()
+
+
+@event.listens_for(Pool, "connect")
+def _note_connection(connection: object, _record: object) -> None:
+    if isinstance(connection, psycopg.Connection):
+        _OPENED.add(connection)
+
+
+def close_connections(database: str) -> None:
+    """Close what pools of a test still hold: collected later, it would be another test's complaint."""
+    for connection in list(_OPENED):
+        if not connection.closed and connection.info.dbname == database:
+            connection.close()
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
     """Settings over an empty migrated database, once on SQLite and once on PostgreSQL."""
@@ -148,6 +167,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Setting
     try:
         yield Settings(data=data, database_url=server.url(name))
     finally:
+        close_connections(name)
         server.drop_database(name)
 
 

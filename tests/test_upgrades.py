@@ -83,4 +83,4 @@ def _answers(settings: Settings, runs: list[str]) -> None:
         assert jobs
         assert {client.get(f"/api/v1/jobs/{id}").status_code for id in jobs} == {200}
     finally:
-        app.state.desk.engine.dispose()
+        app.state.desk.close()

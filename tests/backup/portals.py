@@ -109,7 +109,7 @@ def answers_of(settings: Settings, runs: list[str]) -> dict[str, Any]:
             asked = _addresses(client, runs)
             return {address: _answer(client, address) for address in sorted(asked)}
     finally:
-        app.state.desk.engine.dispose()
+        app.state.desk.close()
 
 
 def _answer(client: TestClient, address: str) -> tuple[int, bytes]:

@@ -82,7 +82,7 @@ def _touched(before: dict[str, str], after: dict[str, str]) -> list[str]:
 
 def _probes(portal: Portal, payloads: list[str], scale: Scale) -> Iterator[Probe]:
     app = create_app(portal.settings)
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
     keep = scale.pick(2, 60, len(payloads))
     for number, route in enumerate(list_routes(app)):
         headers = {}

@@ -106,7 +106,7 @@ def compare(probe: Probe, one: Answer, other: Answer) -> list[str]:
 
 def _probes(portal: Portal, scale: Scale) -> Iterator[Probe]:
     app = create_app(portal.settings)
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
     keep = scale.pick(1, 12, 1000)
     traps = [*NUMBERS, *TEXTS]
     for number, route in enumerate(list_routes(app)):

@@ -101,7 +101,7 @@ def api(sqlite_settings: Settings, wire: Wire) -> Iterator[Portal]:
     token, _ = create_token(app.state.desk.engine, "worker")
     with running(app) as url, Portal(url, token, transport=wire) as portal:
         yield portal
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 @pytest.fixture

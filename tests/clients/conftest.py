@@ -189,7 +189,7 @@ def _portal(folder: Path, server: SeaweedServer | None) -> Iterator[dict[str, An
             assert (away.status_code == 302) == (server is not None)
             told = {"elsewhere": ELSEWHERE, "runs": [ELSEWHERE, RUN], "commits": commits, "snippets": snippets}
             yield facts_of(address) | told
-        app.state.desk.engine.dispose()
+        app.state.desk.close()
 
 
 @pytest.fixture(scope="session")

@@ -298,7 +298,7 @@ def served(well: Settings) -> Iterator[str]:
     app = create_app(well)
     with running(app) as url:
         yield url
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 def test_the_address_leads_here_or_elsewhere(
@@ -325,7 +325,7 @@ def test_files_that_nginx_does_not_send(well: Settings, tmp_path: Path, monkeypa
     small_run(app.state.desk.engine, handed, tmp_path / "release")
     with running(app) as url:
         said(look(handed, public_url=url), "sendfile", FAIL, "files come empty")
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 def test_a_public_endpoint_that_nobody_reaches(well: Settings) -> None:

@@ -43,7 +43,7 @@ def other_portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str
         yield f"http://127.0.0.1:{listening.getsockname()[1]}", folder / "release"
         server.should_exit = True
         thread.join()
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 def pointing(folder: Path, repository: str = "lab/small", **changes: Any) -> Path:
@@ -110,7 +110,7 @@ def test_a_portal_as_the_hub_states_size_and_sha256(
         tree = client.get(f"/api/models/{RUN}/tree/step-10").json()
         assert {row["path"] for row in tree} >= {"model.safetensors", "optimizer.bin", "README.md"}
         assert client.head(f"/{RUN}/resolve/step-10/model.safetensors").headers["x-linked-size"] == "1010"
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
     # Remembered: without the Hub, and without asking, the same release comes out.
     away = with_hub(settings, address)
     assert publish(manifest, away, engine).state == "unchanged"
@@ -137,7 +137,7 @@ def test_small_files_are_fetched_once_for_their_sha256(engine: Engine, settings:
     app = create_app(asked)
     with TestClient(app) as client:
         files = {f["path"]: f for f in client.get(f"/api/v1/runs/{RUN}/checkpoints/10").json()["files"]}
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
     assert files["config.json"]["sha256"] == hashlib.sha256(hub.held["config.json"]).hexdigest()
     # Its bytes are not those of the git id the Hub states.
     assert (files["lying.json"]["sha256"], files["lying.json"]["size"]) == (None, 2)

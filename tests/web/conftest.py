@@ -18,9 +18,8 @@ from tests.builders import SmallRun, small_run
 @pytest.fixture
 def app(settings: Settings) -> Iterator[FastAPI]:
     app = create_app(settings)
-    engine = app.state.desk.engine
     yield app
-    engine.dispose()
+    app.state.desk.close()
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ OWN = {"Origin": "http://testserver"}
 def app(sqlite_settings: Settings) -> Iterator[FastAPI]:
     made = create_app(sqlite_settings)
     yield made
-    made.state.desk.engine.dispose()
+    made.state.desk.close()
 
 
 @pytest.fixture
@@ -276,7 +276,7 @@ def test_lifetimes_are_set(sqlite_settings: Settings, engine: Engine) -> None:
     age = re.search(r"Max-Age=(\d+)", answer.headers["set-cookie"])
     assert age
     assert 7100 < int(age[1]) <= 7200
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 def test_signing_in_again_is_another_session_and_ends_the_old_one(http: TestClient, engine: Engine) -> None:

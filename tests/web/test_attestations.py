@@ -52,7 +52,7 @@ def run(signing: Settings, tmp_path: Path) -> SmallRun:
 def client(signing: Settings, run: SmallRun) -> Iterator[TestClient]:
     app = create_app(signing)
     yield TestClient(app, raise_server_exceptions=False)
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_keys_keep_their_history(signing: Settings, client: TestClient, tmp_path
     assert later.get(f"/.well-known/portal-keys/{first.key_id}").text == first.pem
     assert later.get("/.well-known/portal-keys/current").text == second.pem
     assert later.get(f"/.well-known/portal-keys/{'0' * 64}").status_code == 404
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 def test_a_portal_without_a_key_says_so(sqlite_settings: Settings, run: SmallRun, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_portal_without_a_key_says_so(sqlite_settings: Settings, run: SmallRun
         assert refused.status_code == 404
         assert "portal keygen" in refused.json()["remedy"]
     assert client.get("/.well-known/portal-keys").json()["keys"] == []
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
     with running(create_app(sqlite_settings)) as url, Portal(url) as portal:
         report = download_pair(portal, "lab/small", 10, tmp_path / "pair")
     assert report.complete
@@ -232,7 +232,7 @@ def test_keys_are_kept_in_either_database(settings: Settings, engine: Engine, tm
     for _ in range(2):
         app = create_app(settings.model_copy(update={"signing_key": tmp_path / "key"}))
         assert len(TestClient(app).get("/.well-known/portal-keys").json()["keys"]) == 1
-        app.state.desk.engine.dispose()
+        app.state.desk.close()
 
 
 def test_a_file_that_is_gone_or_changed_is_not_signed(client: TestClient, run: SmallRun, signing: Settings) -> None:

@@ -29,7 +29,7 @@ def closed(settings: Settings, engine: Engine, tmp_path: Path) -> Iterator[TestC
     app = create_app(settings)
     small_run(engine, settings, tmp_path / "release", OPEN)
     yield TestClient(app, raise_server_exceptions=False, follow_redirects=False)
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 def test_every_route_wants_somebody_who_is_signed_in(closed: TestClient, engine: Engine) -> None:

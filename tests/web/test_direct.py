@@ -27,7 +27,7 @@ def ordinary(settings: Settings, monkeypatch: pytest.MonkeyPatch, small: SmallRu
         patch.setattr(web_app, "DIRECT", ())
         app = web_app.create_app(settings)
     yield TestClient(app, raise_server_exceptions=False)
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 OF_THIS_REQUEST = (b"x-request-id", b"ratelimit", b"ratelimit-policy")

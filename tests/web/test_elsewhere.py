@@ -41,7 +41,7 @@ def portal(settings: Settings) -> Iterator[TestClient]:
     app = create_app(settings)
     with TestClient(app, raise_server_exceptions=False, follow_redirects=False) as client:
         yield client
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 @pytest.fixture

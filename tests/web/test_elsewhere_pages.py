@@ -41,7 +41,7 @@ def run(engine: Engine, settings: Settings, tmp_path: Path, place: Place) -> Els
 def client(settings: Settings, place: Place, run: ElsewhereRun) -> Iterator[TestClient]:
     app = create_app(settings.model_copy(update=place.settings))
     yield TestClient(app, raise_server_exceptions=False)
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 def part(client: TestClient, path: str, target: str) -> Any:
@@ -134,7 +134,7 @@ def test_a_store_that_does_not_answer_is_told_in_the_part_alone(
     table = client.get(f"/api/v1/runs/{RUN}/checkpoints/10/tensors").json()
     assert (table["items"], table["files"][0]["fault"] is not None) == ([], True)
     assert client.get(f"{BASE}/checkpoints/10").status_code == 200
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 def test_nobody_waits_for_the_database_meanwhile(

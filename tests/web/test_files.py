@@ -183,7 +183,7 @@ def test_nginx_can_send_instead(settings: Settings, engine: Engine, tmp_path: Pa
     answer = TestClient(app).get(f"/files/{hashlib.sha256(body).hexdigest()}/model.safetensors")
     assert answer.headers["x-accel-redirect"] == f"/_local{tmp_path}/a%20folder/step10/model.safetensors"
     assert answer.content == b""
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 def test_large_files_arrive_whole(engine: Engine, settings: Settings, app: object, tmp_path: Path) -> None:

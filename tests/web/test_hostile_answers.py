@@ -37,7 +37,7 @@ def hostile(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     engine.dispose()
     app = create_app(settings)
     yield TestClient(app)
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -97,7 +97,7 @@ def test_lists_go_on_at_the_public_address(settings: Settings, engine: Engine, t
     client = TestClient(app, base_url="https://portal.example")
     assert [len(page) for page in pages_of(client, address)] == [2, 2, 1]
     assert [len(page) for page in pages_of(client, "/api/models/lab/small/commits/main?limit=3")] == [3, 2]
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 def test_refs_are_steps_and_labels(client: TestClient) -> None:

@@ -92,7 +92,7 @@ def test_nginx_sends_bytes_but_the_portal_answers_head(settings: Settings, engin
     assert "x-accel-redirect" not in head.headers
     assert head.headers["content-length"] == str(len(weights_of(small, 10)))
     assert "x-repo-commit" in head.headers
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -62,7 +62,7 @@ def ada(http: TestClient, engine: Engine) -> TestClient:
 def anybody(settings: Settings, tiny: str) -> Iterator[TestClient]:
     opened = create_app(settings.model_copy(update={"anonymous_jobs": True}))
     yield TestClient(opened, raise_server_exceptions=False, follow_redirects=False)
-    opened.state.desk.engine.dispose()
+    opened.state.desk.close()
 
 
 def key_of(page: str) -> str:
@@ -113,7 +113,7 @@ def test_over_tls_the_cookie_is_this_hosts_alone(settings: Settings, engine: Eng
     session = answer.headers.get_list("set-cookie")[0]
     assert session.startswith("__Host-portal-session=")
     assert "Secure" in session
-    secured.state.desk.engine.dispose()
+    secured.state.desk.close()
 
 
 @pytest.mark.parametrize("to", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:x", "/a\nb"])

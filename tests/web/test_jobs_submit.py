@@ -239,7 +239,7 @@ def test_without_a_token_only_where_it_is_allowed(person: Person, settings: Sett
     assert http.post(f"/api/v1/jobs/{made.json()['id']}/cancel").json()["state"] == "cancelled"
     wrong = http.post("/api/v1/jobs", json=ASKED, headers={"Authorization": "Bearer llm360_x"})
     assert wrong.status_code == 401
-    opened.state.desk.engine.dispose()
+    opened.state.desk.close()
 
 
 def test_lists_cost_the_same_however_long_they_are(person: Person, app: FastAPI, engine: Engine) -> None:

@@ -84,7 +84,7 @@ def demo(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     engine.dispose()
     app = create_app(settings)
     yield TestClient(app)
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 def test_every_link_leads_somewhere_and_every_page_is_well_made(demo: TestClient) -> None:

@@ -65,7 +65,7 @@ def _tab(provider: Provider, settings: Settings, **more: Any) -> Iterator[TestCl
     told = {"oidc_issuer": provider.issuer, "oidc_client_id": CLIENT, "oidc_client_secret": SECRET, "oidc_roles": ROLES}
     app = create_app(Settings(rates="off", **(settings.model_dump(include={"data"}) | told | more)))
     yield TestClient(app, raise_server_exceptions=False, follow_redirects=False)
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 def leave(tab: TestClient, to: str = "") -> str:
@@ -346,7 +346,7 @@ def test_without_a_provider_there_is_none(sqlite_settings: Settings) -> None:
     assert client.get("/sign-in/oidc").status_code == 404
     assert client.get("/sign-in/oidc/callback?code=x&state=y").status_code == 404
     assert "Sign in with" not in client.get("/sign-in").text
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from portal.web.app import create_app
 @pytest.fixture
 def described(sqlite_settings: Settings) -> FastAPI:
     app = create_app(sqlite_settings)
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
     return app
 
 

@@ -28,7 +28,7 @@ def app(sqlite_settings: Settings) -> Iterator[FastAPI]:
     made = create_app(sqlite_settings)
     record(made.state.desk.engine, sqlite_settings, {"run": "lab/f", "training": {"last_step": 100}}, findings=[FOUND])
     yield made
-    made.state.desk.engine.dispose()
+    made.state.desk.close()
 
 
 @pytest.fixture

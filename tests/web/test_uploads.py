@@ -41,7 +41,7 @@ def own(request: pytest.FixtureRequest, sqlite_settings: Settings) -> Settings:
 def app(own: Settings) -> Iterator[FastAPI]:
     app = create_app(own)
     yield app
-    app.state.desk.engine.dispose()
+    app.state.desk.close()
 
 
 @pytest.fixture
