@@ -7,6 +7,7 @@ nothing here. What is answered to somebody who was recognised is theirs alone: n
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -16,10 +17,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from portal.catalog.accounts import MARK, find_caller
+from portal.catalog.accounts import MARK, Caller, find_caller
 from portal.catalog.jobs.attempts import find_attempt_caller
 from portal.catalog.sessions import SignedIn, find_session
-from portal.catalog.sight import EVERYTHING, PUBLIC, Sight, looking_as, sight_of
+from portal.catalog.sight import EVERYTHING, PUBLIC, Sight, current_sight, looking_as, sight_of
 from portal.database import DatabaseDown, Engine, open_session
 from portal.errors import Unauthorized, Unavailable
 from portal.web import problems
@@ -29,6 +30,8 @@ from portal.web.hub.answers import refused
 from portal.web.permissions import PERMISSIONS, WORKER, is_always_open
 from portal.web.same_origin import comes_from
 
+AGAIN_S = 10.0
+"""Seconds after which somebody who is still being answered is looked up again."""
 _SHOWN = frozenset((b"authorization", b"cookie"))
 _OF_PAGES = re.compile(r"^/(?!api/|files/|(datasets/)?([^/]+/){1,2}resolve/)")
 """Pages, and what they are made of; everything else takes a cookie only where the portal's own pages ask."""
@@ -97,6 +100,31 @@ class KnowWhoAsks:
             return NOBODY
         found = await run_in_threadpool(_find_session, self._engine, cookie)
         return Asker(found.caller, found) if found else NOBODY
+
+
+class Eyes:
+    """What somebody sees while an answer to them goes on and on: until then their token may end, or reach less."""
+
+    def __init__(self, request: Request, engine: Engine) -> None:
+        self._engine = engine
+        self._asker: Asker = request.scope.get(ASKER, NOBODY)
+        self._cookie = request.cookies.get(cookie_name(request), "") if self._asker.signed_in else ""
+        self._sight: Sight | None = current_sight()
+        self._asked = time.monotonic()
+
+    async def sight(self) -> Sight | None:
+        """At most `AGAIN_S` old; None where they were somebody and are nobody any more."""
+        if self._asker.caller is not None and time.monotonic() - self._asked >= AGAIN_S:
+            self._asked = time.monotonic()
+            caller = await run_in_threadpool(self._find)
+            self._sight = None if caller is None else sight_of(caller)
+        return self._sight
+
+    def _find(self) -> Caller | None:
+        if self._asker.secret is not None:
+            return find_holder(self._engine, self._asker.secret).caller
+        found = _find_session(self._engine, self._cookie)
+        return found.caller if found else None
 
 
 def find_holder(engine: Engine, secret: str) -> Asker:

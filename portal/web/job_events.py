@@ -1,8 +1,9 @@
 """What a job tells, live (Server-Sent Events): numbered by the job itself, so that nothing is missed or told twice.
 
 One look at the database serves everybody who watches through this process, and asks only how far each watched job has
-come; what is new is then read and written out once for all who stand at the same number. Nobody who waits holds a thread
-or a connection of the database.
+come; what is new is then read and written out once for all who stand at the same number and may see the same. Nobody who
+waits holds a thread or a connection of the database. Who may see the job is asked with every reading: a stream ends for
+whoever may no longer.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from starlette.concurrency import run_in_threadpool
 from portal.catalog.jobs.listing import get_state
 from portal.catalog.jobs.rules import ENDED
 from portal.catalog.jobs.told import Told, list_told, read_told
+from portal.catalog.sight import Sight, current_sight, looking_as
 from portal.database import DatabaseFault, Engine, open_session
+from portal.errors import JobNotFound
+from portal.web.asking import Eyes
 from portal.web.stopping import is_stopping
 
 LOOK_S = 0.5
@@ -47,7 +51,7 @@ class Watch:
         self._engine = engine
         self._watched: dict[int, list[asyncio.Future[None]]] = {}
         self._after: dict[int, int] = {}
-        self._reads: dict[tuple[int, int], asyncio.Task[Heard]] = {}
+        self._reads: dict[tuple[int, int, Sight], asyncio.Task[Heard]] = {}
         self._looker: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -75,13 +79,16 @@ class Watch:
         return True
 
     async def read(self, job: int, after: int) -> Heard:
-        """What was told after this number. Those who ask for the same at the same time share one look."""
+        """What was told after this number; JobNotFound where the current sight does not see the job (any more).
+
+        Those who see the same and ask for the same at the same time share one look.
+        """
         self._here()
-        place = (job, after)
+        place = (job, after, current_sight())
         reading = self._reads.get(place)
         if reading is None:
-            # For all of them, so not with the eyes of whoever came first; who may see the job was asked before.
-            reading = asyncio.create_task(run_in_threadpool(self._read, job, after), context=Context())
+            # Nothing of whoever came first but their sight, which all of them share.
+            reading = asyncio.create_task(run_in_threadpool(self._read, *place), context=Context())
             self._reads[place] = reading
             reading.add_done_callback(lambda _: self._reads.pop(place, None))
         # One of them who leaves must not end it for the others.
@@ -93,8 +100,8 @@ class Watch:
             self._loop, self._watched, self._after, self._reads, self._looker = loop, {}, {}, {}, None
         return loop
 
-    def _read(self, job: int, after: int) -> Heard:
-        with open_session(self._engine) as session:
+    def _read(self, job: int, after: int, sight: Sight) -> Heard:
+        with looking_as(sight), open_session(self._engine) as session:
             found, upto, more = read_told(session, job, after)
             state, number = get_state(session, job)
         over = state in ENDED and not more and number <= upto
@@ -122,11 +129,16 @@ class Watch:
             return list_told(session, jobs)
 
 
-async def stream_told(watch: Watch, job: int, after: int) -> AsyncIterator[bytes]:
-    """Everything after this number as event-stream; ends with ``end`` once the job has ended and all was told."""
+async def stream_told(watch: Watch, job: int, after: int, eyes: Eyes) -> AsyncIterator[bytes]:
+    """Everything after this number as event-stream; ends with ``end`` once the job has ended and all was told.
+
+    Without it where whoever asks may not see the job any more: whoever asks again is told so.
+    """
     yield b"retry: 2000\n\n"
     while True:
-        heard = await watch.read(job, after)
+        heard = await _seen(watch, job, after, eyes)
+        if heard is None:
+            return
         after = heard.upto
         if heard.events:
             yield heard.events
@@ -139,6 +151,17 @@ async def stream_told(watch: Watch, job: int, after: int) -> AsyncIterator[bytes
             yield b": still here\n\n"
         if is_stopping():
             return
+
+
+async def _seen(watch: Watch, job: int, after: int, eyes: Eyes) -> Heard | None:
+    sight = await eyes.sight()
+    if sight is None:
+        return None
+    with looking_as(sight):
+        try:
+            return await watch.read(job, after)
+        except JobNotFound:
+            return None
 
 
 def written(told: Told) -> bytes:

@@ -28,6 +28,7 @@ from portal.errors import BadRequest, FileNotCatalogued, Forbidden
 from portal.jobs.preflight import Preview, preview_job, submit_job
 from portal.jobs.requests import JobRequest
 from portal.storage.blobs import open_blobs
+from portal.web.asking import Eyes
 from portal.web.deps import Cursor, Db, Desk, Limit, PortalAddress, as_json, get_desk, live_page_answer, ready_answer
 from portal.web.elsewhere import Told, about_content, send_elsewhere
 from portal.web.files import send_local
@@ -124,13 +125,15 @@ def stream_job(
     after: Annotated[int, Query(ge=0, le=2**53, description="Go on after this number.")] = 0,
 ) -> Response:
     """Server-Sent Events, from the first or after `Last-Event-ID`: `state`, `log`, `metrics`, `checkpoint`, `note`, and
-    `end` when the job has ended. Nothing is left out and nothing comes twice."""
+    `end` when the job has ended. Nothing is left out and nothing comes twice. It breaks off for whoever may not see the
+    job any more, as when its run was made private."""
     get_state(db, job)
     db.close()
     last = request.headers.get("last-event-id", "")
     if last and not (last.isascii() and last.isdigit() and len(last) < 17):
         raise BadRequest("Last-Event-ID is not one this portal sent.", "Leave it out to begin at the first.")
-    stream = stream_told(jobs.watch, job, max(after, int(last or 0)))
+    eyes = Eyes(request, get_desk(request).engine)
+    stream = stream_told(jobs.watch, job, max(after, int(last or 0)), eyes)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, 200, headers, "text/event-stream")
 

@@ -87,8 +87,19 @@ function connect() {
     // Where the browser has given up, somebody else has to go on.
     if (source?.readyState !== EventSource.CLOSED) return;
     leave();
-    setTimeout(connect, AGAIN);
+    retry();
   });
+}
+
+/** A job that is hidden from this reader by now has a page that says so; everything else may come back. */
+async function retry() {
+  try {
+    const answer = await fetch(root.dataset.events.replace(/\/events$/, ""), { cache: "no-store" });
+    if (answer.status === 401 || answer.status === 404) return location.reload();
+  } catch {
+    /* Nothing answers. */
+  }
+  setTimeout(connect, AGAIN);
 }
 
 function leave() {
