@@ -49,6 +49,8 @@ class Revision:
     """By path."""
     step: int | None
     """Step of the checkpoint, or the step whose rows these are."""
+    whole: bool = False
+    """Whether this is a checkpoint with all of its files."""
 
     @property
     def date(self) -> datetime:
@@ -221,7 +223,7 @@ def _made_model(facts: ReleaseFacts, checkpoint: CheckpointFact | None, rows: Se
     title = (
         f"After step {step}" if step is not None else f"Merged: {', '.join(names)}" if checkpoint else "No checkpoint"
     )
-    return Revision(facts, MODELS, commit, title, files, step)
+    return Revision(facts, MODELS, commit, title, files, step, bool(own.files) and not own.unknown)
 
 
 def _of_run(facts: ReleaseFacts, there: set[str]) -> Iterator[RepoFile]:

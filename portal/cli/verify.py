@@ -15,7 +15,7 @@ from portal.cli.progress import progress_bars
 from portal.cli.terminal import number, print_json, print_table, say, size
 from portal.client import Portal, VerifyReport, verify_folder
 from portal.client.archives import ARCHIVES, unpacked
-from portal.client.attested import as_dict
+from portal.client.attested import MODEL, as_dict
 from portal.client.verify import BAD, holds_release
 from portal.errors import UsageError
 
@@ -42,7 +42,8 @@ def verify(  # noqa: PLR0913 - typer reads the options from the signature
         str,
         typer.Argument(
             metavar="RUN|DIR|FILE",
-            help="A published run, a downloaded release, an exported bundle (packed or not), or a folder that `portal pair` filled.",
+            help="A published run, a downloaded release, an exported bundle (packed or not), a folder that `portal pair` "
+            "filled, or a signed checkpoint as clients of the Hub fetch it.",
         ),
     ],
     deep: Annotated[
@@ -180,7 +181,7 @@ def _scan(run: str, deep: bool) -> ScanReport:
 def _is_folder(what: str) -> bool:
     """Whether ``what`` means a folder; a run may have the name of one that holds neither pair nor release."""
     folder = Path(what)
-    holds = (folder / "pair.json").is_file() or holds_release(folder)
+    holds = any((folder / name).is_file() for name in ("pair.json", MODEL)) or holds_release(folder)
     return folder.is_dir() and (holds or not _RUN.fullmatch(what))
 
 
@@ -195,6 +196,8 @@ class Asked:
 
 def _verify_folder(folder: Path, asked: Asked, as_json: bool) -> int:
     keys = _read_keys(asked.keys)
+    if asked.url and not (folder / "pair.json").is_file() and not holds_release(folder) and (folder / MODEL).is_file():
+        raise UsageError(f"{folder} holds a checkpoint and its signature.", "Give --key instead of --url.")
     with progress_bars() as progress, Portal(asked.url) if asked.url else nullcontext() as portal:
         report = verify_folder(folder, progress=progress, portal=portal, keys=keys)
     good = report.all_verified if asked.strict else report.ok and not report.notes
@@ -221,7 +224,8 @@ def _print_folder(report: VerifyReport) -> None:
         say(f"not fetched: {sentence}")
     counts = report.counts
     verified = counts.get("verified", 0)
-    say(f"{report.run}: {number(verified)} of {_files(len(report.files))} have the sha256 that was released.")
+    told = f"that {MODEL} names" if report.kind == "checkpoint" else "that was released"
+    say(f"{report.run}: {number(verified)} of {_files(len(report.files))} have the sha256 {told}.")
     for state, told in _TOLD.items():
         if counts.get(state):
             say(f"{told}: {_files(counts[state])}.")
@@ -266,6 +270,8 @@ def _verdict(report: VerifyReport) -> str:
         return "Nothing could be verified: ask a portal that knows the run with --url, or put its SHA256SUMS beside it."
     if report.kind == "pair":
         return "Every file is as it was fetched."
+    if report.kind == "checkpoint" and not report.vouched:
+        return f"Every file is what {MODEL} says; whose word that is, only --key tells."
     return "Every file is what was released." if report.all_verified else "No file is missing or changed."
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portal.client.api import Portal
+from portal.client.released import Expected, Listing
 from portal.errors import FileMissing, IntegrityError, NotFound, PortalError
 
 if TYPE_CHECKING:
@@ -65,10 +66,29 @@ def fetch_signatures(portal: Portal, pair: Mapping[str, Any], parts: Sequence[st
     return refused
 
 
-def open_signatures(folder: Path, keys: Sequence[PublicKey]) -> list[CheckedSignature]:
-    """Every signature in ``folder``, checked with ``keys``; none of them is compared with files yet."""
+def read_signed(folder: Path) -> Listing:
+    """What ``model.sig`` of a folder says that lies there, whoever signed it; DataFault when it says nothing of it."""
+    # Imported here because a folder without signatures needs no cryptography.
+    from portal.signing import envelopes, models  # noqa: PLC0415
+
+    statement = envelopes.read(_text(folder / MODEL)).statement
+    attested = statement["predicate"].get("attested")
+    run = attested.get("run") if isinstance(attested, dict) else None
+    found = Listing("checkpoint", run if isinstance(run, str) else folder.name)
+    for path, digest in models.signed_files(statement).items():
+        found.add(Expected(path, None, digest))
+    return found
+
+
+def open_signatures(
+    folder: Path, keys: Sequence[PublicKey], covers: Mapping[str, str] = COVERS
+) -> list[CheckedSignature]:
+    """Every signature in ``folder``, checked with ``keys``; none of them is compared with files yet.
+
+    ``covers`` is the name of each, and the folder below which the paths that it names lie.
+    """
     found = []
-    for name, below in COVERS.items():
+    for name, below in covers.items():
         if (folder / name).is_file():
             found.append(_open(folder / name, below, keys))
     return found

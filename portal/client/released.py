@@ -40,7 +40,7 @@ class Listing:
     """What a folder is to hold."""
 
     kind: str
-    """``pair`` or ``release``."""
+    """``pair``, ``release`` or ``checkpoint``."""
     run: str
     files: dict[str, Expected] = field(default_factory=dict)
     elsewhere: int = 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portal.client.api import Portal
-from portal.client.attested import COVERS, CheckedSignature, as_pair, open_signatures, vouched_for
+from portal.client.attested import COVERS, MODEL, CheckedSignature, as_pair, open_signatures, read_signed, vouched_for
 from portal.client.claim import CLAIM
 from portal.client.download import DownloadProgress, NoProgress
 from portal.client.pair import BATCH
@@ -47,7 +47,7 @@ class VerifyReport:
 
     folder: Path
     kind: str
-    """``pair`` or ``release``."""
+    """``pair``, ``release``, or ``checkpoint``: a folder of nothing but files and the signature over them."""
     run: str
     files: list[FileVerdict]
     elsewhere: int = 0
@@ -90,9 +90,9 @@ def verify_folder(
     portal: Portal | None = None,
     keys: Sequence[PublicKey] = (),
 ) -> VerifyReport:
-    """Hash every file that ``pair.json``, or else the release manifest, of ``folder`` names, in parallel.
+    """Hash every file that ``pair.json``, the release manifest, or else ``model.sig`` of ``folder`` names, in parallel.
 
-    What a file should be is told by ``pair.json``; of a release by its manifest and ``SHA256SUMS``, and by
+    What a file should be is told by each of these; of a release by its manifest and ``SHA256SUMS``, and by
     ``portal`` where one is given, which then has the last word; and with ``keys`` by the signatures that were made
     with them, which have the very last. ``workers`` 0 means one for each core.
     Raises FileMissing when the folder holds neither, DataFault when a list cannot be read.
@@ -103,7 +103,7 @@ def verify_folder(
         for file in published_by(portal.files(listing.run)):
             if listing.kind == "release" and file.path in listing.files:
                 listing.add(file)
-    signatures = open_signatures(folder, keys)
+    signatures = open_signatures(folder, keys, {MODEL: ""} if listing.kind == "checkpoint" else COVERS)
     if listing.kind == "pair":
         signatures = as_pair(signatures, listing.document)
     signed = vouched_for(signatures)
@@ -114,7 +114,7 @@ def verify_folder(
     with ThreadPoolExecutor(workers or _cores()) as pool:
         files = list(pool.map(lambda at: _check(at[0], at[1], told), places))
     files += _unexpected(folder, listing)
-    unsigned = [path for path in listing.files if path not in signed and path not in COVERS] if keys else []
+    unsigned = [p for p in listing.files if p not in signed and p not in COVERS and not _is_git(p)] if keys else []
     return VerifyReport(
         folder, listing.kind, listing.run, files, listing.elsewhere, listing.notes, signatures, unsigned
     )
@@ -130,8 +130,10 @@ def _listed(folder: Path) -> Listing:
         return read_pair(folder)
     if holds_release(folder):
         return read_release(folder)
+    if (folder / MODEL).is_file():
+        return read_signed(folder)
     raise FileMissing(
-        f"{folder} holds no pair.json and no release.yaml.",
+        f"{folder} holds no pair.json, no release.yaml and no {MODEL}.",
         "Give a downloaded release, or a folder that `portal pair` filled; an interrupted one is finished by running it again.",
     )
 
@@ -156,8 +158,16 @@ def _check(file: Expected, place: Path, progress: DownloadProgress) -> FileVerdi
 
 def _unexpected(folder: Path, listing: Listing) -> Iterable[FileVerdict]:
     for path in sorted(all_files(folder)):
-        if path not in listing.files and path not in OWN:
+        beside = listing.kind == "checkpoint" and _is_git(path)
+        if path not in listing.files and path not in OWN and not beside:
             yield FileVerdict(path, "unexpected", (folder / path).lstat().st_size, None, None)
+
+
+def _is_git(path: str) -> bool:
+    # Imported here because a folder without signatures needs no cryptography.
+    from portal.signing.models import is_git  # noqa: PLC0415
+
+    return is_git(path)
 
 
 def _cores() -> int:

@@ -1,4 +1,4 @@
-"""What the portal attests: the files of a checkpoint or a pair, and what a step was made from."""
+"""What the portal attests: the files of a checkpoint, a pair or a revision, and what a step was made from."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from portal.catalog.answers import CheckpointView, FileView, Pair
+from portal.catalog.files import Links
+from portal.catalog.repositories import Revision
 from portal.catalog.signatures import PORTAL_PROVES
 from portal.client.attested import PAIR, RELEASE
 from portal.client.claim import CLAIM
@@ -24,6 +26,7 @@ class Portal:
     """Who attests."""
 
     address: str
+    """Where it is reached; empty where that is nothing to sign."""
     key: SigningKey
 
 
@@ -33,14 +36,34 @@ def sign_checkpoint(view: CheckpointView, version: int, portal: Portal) -> Docum
     Raises IntegrityError for a checkpoint of which a file has no sha256, has changed, or has no address.
     """
     table = checkpoint_table(view)
-    return _bundle(f"{view.run}/{_name(view)}", table, (view.run, version), portal)
+    about = _about(portal, table, {"run": view.run, "version": version})
+    return _bundle(f"{view.run}/{_name(view)}", digests(table), about, portal)
 
 
 def sign_pair(pair: Pair, portal: Portal) -> Document:
     """The same for the whole folder of a pair with the parts it was asked with; raises as `sign_checkpoint`."""
     name = f"{pair.run}/step-{pair.step}/{pair.data.direction}"
     beside = (PAIR, RELEASE, "pair.json", CLAIM, SUMS)
-    return _bundle(name, pair_table(pair), (pair.run, pair.version), portal, beside)
+    table = pair_table(pair)
+    about = _about(portal, table, {"run": pair.run, "version": pair.version})
+    return _bundle(name, digests(table), about, portal, beside)
+
+
+def sign_revision(revision: Revision, portal: Portal) -> Document:
+    """The same for a model's revision as clients of the Hub fetch it, with what the portal adds to a checkpoint.
+
+    Equal commits get equal signatures, whatever version of the run they are found in. Raises IntegrityError for one of
+    which a file has changed, or is not in the repository because its sha256 is not known.
+    """
+    if not revision.whole:
+        raise IntegrityError(f"Not all files of revision {revision.commit} are known.", "Nothing can be signed.")
+    links = Links()
+    table = {f.path: links.file_view(f.row) for f in revision.files if f.row is not None}
+    made = {f.path: f.sha256 for f in revision.files if f.row is None and f.sha256 is not None}
+    run = revision.facts.run
+    about = _about(portal, table, {"run": run, "commit": revision.commit, "step": revision.step})
+    name = run if revision.step is None else f"{run}/step-{revision.step}"
+    return _bundle(name, {**made, **digests(table)}, about, portal)
 
 
 def checkpoint_table(view: CheckpointView) -> dict[str, FileView]:
@@ -78,21 +101,17 @@ def _plain(files: Sequence[FileView]) -> list[dict[str, Any]]:
     return [asdict(f) for f in files]
 
 
+def _about(portal: Portal, table: Mapping[str, FileView], what: Mapping[str, Any]) -> Document:
+    """What is said besides. Verifiers pass over what they do not know; people can read how much the portal has seen."""
+    by = {"by": portal.address} if portal.address else {}
+    unread = {"digest_declared_not_read_by_the_portal": declared_only(table)}
+    return {"attested": {**by, **what, "proves": PORTAL_PROVES, **unread}}
+
+
 def _bundle(
-    name: str, table: Mapping[str, FileView], release: tuple[str, int], portal: Portal, beside: Sequence[str] = ()
+    name: str, sha256: Mapping[str, str], about: Document, portal: Portal, beside: Sequence[str] = ()
 ) -> Document:
-    run, version = release
-    about = {
-        "attested": {
-            "by": portal.address,
-            "run": run,
-            "version": version,
-            "proves": PORTAL_PROVES,
-            # Verifiers pass over what they do not know; people can read how much the portal itself has seen.
-            "digest_declared_not_read_by_the_portal": declared_only(table),
-        }
-    }
-    statement = models.model_statement(name, digests(table), about, beside)
+    statement = models.model_statement(name, sha256, about, beside)
     return envelopes.bundle(envelopes.sign(statement, portal.key), portal.key.public)
 
 

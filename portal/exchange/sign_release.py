@@ -96,7 +96,8 @@ def check_signature(
     if not isinstance(about, dict) or about.get("run") != run:
         raise IntegrityError(f"The signature is not one over a release of {run}.", "Sign this release.")
     expected = {**files, name: hashlib.sha256(manifest).hexdigest()}
-    others = sorted(path for path in {*signed, *expected} if signed.get(path) != expected.get(path))
+    named = (path for path in {*signed, *expected} if not models.is_git(path))
+    others = sorted(path for path in named if signed.get(path) != expected.get(path))
     if others:
         raise IntegrityError(
             f"The signature is over other files than were sent: {', '.join(others[:5])}{' …' if others[5:] else ''}.",

@@ -13,7 +13,9 @@ from portal.errors import DataFault
 from portal.signing.envelopes import STATEMENT, Document
 
 PREDICATE = "https://model_signing/signature/v1.0"
-IGNORED = (".cache", ".git", ".gitattributes", ".github", ".gitignore", "model.sig", "provenance.dsse.json")
+GIT = (".git", ".gitattributes", ".github", ".gitignore")
+"""What verifiers pass over whatever is signed, so that a signature that named it would never hold."""
+IGNORED = (".cache", *GIT, "model.sig", "provenance.dsse.json")
 """What downloaders leave beside the files, and the signatures themselves; a verifier passes over them."""
 
 
@@ -22,9 +24,9 @@ def model_statement(
 ) -> Document:
     """A statement over ``files`` (path to sha256); ``about`` is what is said besides, which verifiers ignore.
 
-    ``beside`` are further paths that a verifier passes over.
+    ``beside`` are further paths that a verifier passes over. What git keeps for itself is left out (see `is_git`).
     """
-    names = sorted(files)
+    names = sorted(name for name in files if not is_git(name))
     root = hashlib.sha256(b"".join(bytes.fromhex(files[n]) for n in names)).hexdigest()
     ignored = [p for p in (*IGNORED, *beside) if not any(n == p or n.startswith(f"{p}/") for n in names)]
     serialization = {"method": "files", "hash_type": "sha256", "allow_symlinks": False, "ignore_paths": ignored}
@@ -35,6 +37,11 @@ def model_statement(
         "predicateType": PREDICATE,
         "predicate": {"serialization": serialization, "resources": resources, **about},
     }
+
+
+def is_git(path: str) -> bool:
+    """Whether no signature of a folder speaks of this path in it."""
+    return path.partition("/")[0] in GIT
 
 
 def signed_files(statement: Document) -> dict[str, str]:

@@ -147,7 +147,7 @@ def test_a_manifest_with_faults_and_no_manifest(folder: Path, tmp_path_factory: 
     (folder / "release.json").write_text("{}")
     with pytest.raises(ManifestRefused):
         verify_folder(folder)
-    with pytest.raises(FileMissing, match=r"no pair\.json and no release\.yaml"):
+    with pytest.raises(FileMissing, match=r"no pair\.json, no release\.yaml and no model\.sig"):
         verify_folder(tmp_path_factory.mktemp("empty"))
 
 

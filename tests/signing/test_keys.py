@@ -55,6 +55,13 @@ def test_what_is_no_key_is_said_to_be_none(tmp_path: Path) -> None:
         load_public_key(tmp_path / "text")
 
 
+def test_what_git_keeps_is_not_signed_because_no_verifier_looks_at_it() -> None:
+    names = ("weights", ".gitattributes", ".github/workflows/a.yaml", "data/.gitattributes")
+    statement = models.model_statement("m", dict.fromkeys(names, "0" * 64), {})
+    assert set(models.signed_files(statement)) == {"weights", "data/.gitattributes"}
+    assert {".git", ".gitattributes", ".github"} <= set(models.signed_ignores(statement))
+
+
 def test_an_envelope_holds_for_its_key_and_its_bytes_alone(tmp_path: Path) -> None:
     key, other = make_key(tmp_path / "key"), make_key(tmp_path / "other")
     envelope = envelopes.sign(STATEMENT, key)

@@ -17,6 +17,7 @@ from portal.web.files import send_local, send_open
 from portal.web.hub.addresses import Wanted, read_resolve
 from portal.web.hub.answers import OPEN, refused
 from portal.web.hub.objects import etag_of
+from portal.web.hub.signed import files_of
 from portal.web.hub.step_files import complete
 from portal.web.kept import matches
 from portal.web.sending import asked_range, file_headers, open_catalogued
@@ -60,7 +61,7 @@ def _find(desk: Desk, wanted: Wanted, told: dict[str, str]) -> RepoFile:
     with open_session(desk.engine) as session:
         revision = find_revision(session, wanted.kind, wanted.run, wanted.revision, desk.settings)
         told["X-Repo-Commit"] = revision.commit
-        found = next((f for f in revision.files if f.path == wanted.path), None)
+        found = next((f for f in files_of(desk, revision) if f.path == wanted.path), None)
         if found is None:
             raise FileNotCatalogued(_absent(wanted, revision), "See the repository's tree.")
         if found.step is None:

@@ -26,6 +26,7 @@ from portal.web.deps import Db, Desk, get_address, get_desk, parse_step
 from portal.web.hub import objects
 from portal.web.hub.addresses import Wanted, read_api, run_of
 from portal.web.hub.answers import OPEN, answered, refused
+from portal.web.hub.signed import files_of
 from portal.web.hub.step_files import complete
 from portal.web.problems import MethodRefused
 from portal.web.tokens import FLAGS
@@ -142,7 +143,8 @@ def _read(request: Request, desk: Desk, address: str) -> Response:
 def _info(session: Session, desk: Desk, wanted: Wanted, asked: Asked) -> Answer:
     revision = find_revision(session, wanted.kind, wanted.run, wanted.revision, desk.settings)
     blobs = _flag(asked, "blobs")
-    return objects.info_object(revision, complete(session, desk, revision) if blobs else revision.files, blobs), None
+    files = complete(session, desk, revision) if blobs else files_of(desk, revision)
+    return objects.info_object(revision, files, blobs), None
 
 
 def _tree(session: Session, desk: Desk, wanted: Wanted, asked: Asked) -> Answer:

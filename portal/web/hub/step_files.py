@@ -18,6 +18,7 @@ from portal.catalog.repositories import Revision
 from portal.catalog.repository_files import RepoFile
 from portal.web.batch_files import write_batch
 from portal.web.deps import Desk
+from portal.web.hub.signed import files_of
 
 KEPT_BYTES = 4 << 30
 """Of written files on disk; those made longest ago go first and are made again when they are asked for."""
@@ -38,10 +39,10 @@ class StepFile:
 
 
 def complete(session: Session, desk: Desk, revision: Revision) -> tuple[RepoFile, ...]:
-    """The revision's files with the size and sha256 of those that are made on demand."""
+    """The revision's files with the size and sha256 of those that are made on demand, and its signature."""
     return tuple(
         file if file.step is None else _filled(file, step_file(session, desk, revision, file.step))
-        for file in revision.files
+        for file in files_of(desk, revision)
     )
 
 
