@@ -10,6 +10,7 @@ from sqlmodel import Session, col
 
 from portal.catalog.accounts import Caller
 from portal.catalog.audit.writing import put_on_record
+from portal.catalog.jobs.withdrawn import Concerned, end_waiting
 from portal.catalog.rows import storable
 from portal.catalog.tombstones import find_withdrawn
 from portal.database import Engine, open_session
@@ -29,6 +30,8 @@ class Withdrawing:
     current: int | None
     """The version that is shown now; None: the run itself is withdrawn."""
     reason: str = ""
+    jobs: Concerned = field(default_factory=Concerned)
+    """Jobs from these versions: those that ended, and those that run on."""
     purged: list[str] = field(default_factory=list)
     """sha256 of the files of purged versions."""
 
@@ -48,7 +51,7 @@ def checked_reason(reason: str) -> str:
 def withdraw(engine: Engine, run: str, by: str, reason: str, version: int | None = None) -> Withdrawing:
     """Withdraw a version of ``org/name``, or all that are left; the newest one that is left is shown from then on.
 
-    Doing it again changes nothing. RunNotFound, NotFound for a version there never was.
+    Jobs that wait to go on from it end. Doing it again changes nothing. RunNotFound, NotFound for a version there never was.
     """
     told = checked_reason(reason)
     with open_session(engine) as session:
@@ -70,8 +73,9 @@ def withdraw(engine: Engine, run: str, by: str, reason: str, version: int | None
         if ended:
             detail = {"versions": sorted(ended), "reason": told, "before": current, "after": shown}
             put_on_record(session, "run.withdrawn", by, f"run:{run}", run, detail)
+        concerned = end_waiting(session, run, sorted(ended), by)
         session.commit()
-    return Withdrawing(run, sorted(ended), shown or None, told)
+    return Withdrawing(run, sorted(ended), shown or None, told, concerned)
 
 
 def purge(engine: Engine, run: str, by: str, version: int | None = None) -> Withdrawing:
@@ -97,7 +101,7 @@ def purge(engine: Engine, run: str, by: str, version: int | None = None) -> With
         )
         purged = sorted(str(sha256) for sha256 in session.execute(digests).scalars())
         session.commit()
-    return Withdrawing(run, sorted(fresh), current or None, "", purged)
+    return Withdrawing(run, sorted(fresh), current or None, purged=purged)
 
 
 def check_may_return(session: Session, run: str, caller: Caller) -> None:

@@ -17,6 +17,8 @@ from portal.client.publish import check_address
 from portal.errors import UsageError
 from portal.settings import Settings
 
+NAMED = 10
+"""Jobs that are named."""
 JSON = {"Content-Type": "application/json"}
 
 
@@ -68,6 +70,7 @@ def _here(settings: Settings, run: str, reason: str, version: int | None, purge:
         if reason.strip():
             done = withdrawals.withdraw(engine, run, OPERATOR, reason, version)
             told |= {"versions": done.versions, "current": done.current, "reason": done.reason}
+            told |= {"jobs_ended": done.jobs.ended, "jobs_running": done.jobs.running}
         if purge:
             gone = withdrawals.purge(engine, run, OPERATOR, version)
             removed = remove_purged(engine, settings, gone.purged)
@@ -82,6 +85,7 @@ def _print(told: dict[str, Any]) -> None:
         say(f"Withdrew {'version' if len(versions) == 1 else 'versions'} {named} of {run}: {told['reason']}")
     elif "reason" in told:
         say("Nothing to withdraw: that was done before.")
+    _print_jobs(told.get("jobs_ended", []), told.get("jobs_running", []))
     if told["purged"]:
         named = ", ".join(map(str, told["purged"]))
         say(f"Purged {named}; {size(told['removed_bytes'])} left the portal's store.")
@@ -89,3 +93,15 @@ def _print(told: dict[str, Any]) -> None:
         say(f"Version {told['current']} is the current one.")
     elif versions:
         say("No version is left. The name stays its publisher's, who may publish a corrected release.")
+
+
+def _print_jobs(ended: list[int], running: list[int]) -> None:
+    if ended:
+        say(f"Waiting to go on from it, and ended with the reason: {_counted(ended)}.")
+    if running:
+        say(f"Still running from it: {_counted(running)}; `portal cancel` ends one.")
+
+
+def _counted(jobs: list[int]) -> str:
+    named = ", ".join(map(str, jobs[:NAMED])) + (f" and {len(jobs) - NAMED:,} more" if len(jobs) > NAMED else "")
+    return f"{len(jobs):,} {'job' if len(jobs) == 1 else 'jobs'} ({named})"

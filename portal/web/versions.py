@@ -42,8 +42,9 @@ def read_versions(request: Request, db: Db, run: RunName) -> Response:
 @api.post("/runs/{org}/{name}/withdraw", summary="Withdraw a version, or the run", response_model=None)
 def withdraw_run(request: Request, caller: AllowedCaller, run: RunName, body: WithdrawalBody) -> Response:
     """From then on its pages and answers are 410 `withdrawn` and say who did it, when and why; the newest version that is
-    left is the current one. Its name stays its publisher's, who may publish a corrected version. Doing it again changes
-    nothing. Bytes are kept until an administrator sends `purge`."""
+    left is the current one. Its name stays its publisher's, who may publish a corrected version. Jobs that wait to go on
+    from it end (`jobs_ended`), those that run go on (`jobs_running`). Doing it again changes nothing. Bytes
+    are kept until an administrator sends `purge`."""
     caller.check_organisation(run)
     if body.purge and not caller.reaches("admin"):
         raise Forbidden("Only administrators purge bytes.", "Leave `purge` out.")
@@ -52,6 +53,7 @@ def withdraw_run(request: Request, caller: AllowedCaller, run: RunName, body: Wi
     if body.reason or not body.purge:
         done = withdraw(desk.engine, run, caller.name, body.reason, body.version)
         told |= {"versions": done.versions, "current": done.current, "reason": done.reason}
+        told |= {"jobs_ended": done.jobs.ended, "jobs_running": done.jobs.running}
     if body.purge:
         gone = purge(desk.engine, run, caller.name, body.version)
         removed = remove_purged(desk.engine, desk.settings, gone.purged)

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from portal.catalog.jobs.rules import JobRules
+from portal.database import create_database_engine
+from portal.settings import Settings
 from tests.builders import SmallRun
 from tests.cli.conftest import Portal
+from tests.jobs.enqueued import put
 
 
 def test_the_history_is_listed_signed_and_checked(
@@ -44,13 +48,17 @@ def test_the_history_is_listed_signed_and_checked(
     assert portal(*told).code == 1
 
 
-def test_a_run_is_withdrawn_with_a_reason_and_purged(portal: Portal, small: SmallRun) -> None:
+def test_a_run_is_withdrawn_with_a_reason_and_purged(portal: Portal, data: Path, small: SmallRun) -> None:
+    engine = create_database_engine(Settings(data=data))
+    job = put(engine, JobRules(), base={"run": "lab/small", "version": 1, "step": 300, "files": []})
+    engine.dispose()
     without = portal("withdraw", "lab/small")
     assert without.code == 2
     assert "--reason" in without.err
     done = portal("withdraw", "lab/small", "--reason", "Wrong weights.")
     assert done.code == 0, done.err
     assert "version 1 of lab/small: Wrong weights." in done.out
+    assert f"ended with the reason: 1 job ({job})." in done.out
     gone = portal("at", "lab/small", 5)
     assert gone.code == 1
     assert "withdrawn" in gone.err
@@ -60,5 +68,5 @@ def test_a_run_is_withdrawn_with_a_reason_and_purged(portal: Portal, small: Smal
     assert (purged["purged"], purged["removed_bytes"]) == ([1], 0), "its files lie where they were published"
     assert portal("withdraw", "lab/nothing", "--reason", "Wrong.").code == 1
     actions = [e["action"] for e in portal("audit", "list", "--json").json]
-    assert actions[:2] == ["run.purged", "run.withdrawn"]
+    assert actions[:3] == ["run.purged", "job.cancelled", "run.withdrawn"]
     assert json.dumps(actions)

@@ -281,3 +281,21 @@ def test_a_preempted_attempt_goes_on_from_its_last_checkpoint(lab: Lab) -> None:
     assert [(e["step"], e["kind"]) for e in events if e["kind"] == "restart"] == [(16, "restart")]
     steps = lab.http.get(f"/api/v1/runs/{job['derived_run']}/checkpoints").json()["items"]
     assert [c["step"] for c in steps] == [15, 20]
+
+
+def test_a_job_whose_run_is_withdrawn_before_it_starts_says_so(lab: Lab) -> None:
+    asked = {"kind": "replay", "run": lab.run.run, "step": 10}
+    job = lab.http.post("/api/v1/jobs", json=asked, headers=lab.person).json()["id"]
+    told = {"reason": "Its data held <b>names</b>."}
+    done = lab.http.post(f"/api/v1/runs/{lab.run.run}/withdraw", json=told, headers=lab.person).json()
+    assert (done["jobs_ended"], done["jobs_running"]) == ([job], [])
+    found = lab.http.get(f"/api/v1/jobs/{job}").json()
+    assert (found["state"], "Its data held <b>names</b>." in found["message"]) == ("cancelled", True)
+    page = lab.http.get(f"/jobs/{job}").text
+    assert "Its data held &lt;b&gt;names&lt;/b&gt;." in page
+    again = lab.http.post(f"/api/v1/jobs/{job}/retry", headers=lab.person)
+    assert (again.status_code, again.json()["code"]) == (410, "withdrawn")
+    asked_for = lab.http.post(
+        f"/api/v1/workers/{lab.worker_id}/lease", json={"free_slots": 1, "wait": 0}, headers=lab.worker
+    )
+    assert asked_for.status_code == 204

@@ -18,6 +18,7 @@ from sqlmodel import Session, col
 from portal.catalog.audit.writing import put_on_record
 from portal.catalog.jobs.labels import answered_by, written_labels
 from portal.catalog.jobs.rules import LEASED, LIVE, QUEUED, JobRules
+from portal.catalog.jobs.withdrawn import end_leased
 from portal.catalog.jobs.writing import digest_of, insert_for, new_secret, tell, writing
 from portal.catalog.sight import Sight, hidden_runs
 from portal.database import Engine
@@ -29,7 +30,7 @@ _ATTEMPTS: Any = JobAttempt.__table__  # type: ignore[attr-defined]
 _JOBS: Any = Job.__table__  # type: ignore[attr-defined]
 _ADD_ATTEMPT = insert(_ATTEMPTS)
 MAX_TRIES = 50
-"""People at their limit whose jobs one request for work looks past."""
+"""People at their limit, and jobs from what was withdrawn, that one request for work looks past."""
 
 
 @lru_cache(maxsize=64)
@@ -55,7 +56,7 @@ def _taking(organisation: str | None) -> Any:
         .with_for_update(skip_locked=True)
     )
     taken = update(_JOBS).where(job.id == first.scalar_subquery(), job.state == QUEUED)
-    named = ("id", "attempts", "fence", "submitted_by", "spec", "spec_digest", "step", "resume_step", "told")
+    named = ("id", "attempts", "fence", "submitted_by", "spec", "spec_digest", "run", "version", "step", "resume_step")
     return taken.values(
         state=LEASED,
         fence=job.fence + 1,
@@ -64,7 +65,7 @@ def _taking(organisation: str | None) -> Any:
         lease_until_ms=bindparam("until"),
         told=job.told + 1,
         message="",
-    ).returning(*(job[name] for name in named))
+    ).returning(*(job[name] for name in (*named, "told")))
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ _FRESH: dict[str, Any] = {
 
 
 def claim(engine: Engine, offer: Offer, rules: JobRules) -> Lease | None:
-    """Lease the job this worker should run next; None when there is none for it."""
+    """Lease the job this worker should run next; None when there is none for it. Jobs from what was withdrawn end."""
     full: list[str] = []
     for _ in range(MAX_TRIES):
         secret, now = new_secret(), rules.clock()
@@ -181,6 +182,8 @@ def claim(engine: Engine, offer: Offer, rules: JobRules) -> Lease | None:
             if _is_beyond_limit(session, row.submitted_by, rules):
                 session.rollback()
                 full.append(row.submitted_by)
+                continue
+            if end_leased(session, row, rules):
                 continue
             _record_attempt(session, row, offer, secret, now)
             files = _resume_files(session, row)

@@ -10,6 +10,7 @@ from sqlmodel import col
 from portal.catalog.audit.writing import put_on_record
 from portal.catalog.jobs.rules import CANCELLED, ENDED, FAILED, QUEUED, JobRules
 from portal.catalog.jobs.writing import lock_job, tell, writing
+from portal.catalog.tombstones import find_withdrawn
 from portal.database import Engine
 from portal.errors import Conflict
 from portal.models import Job
@@ -54,13 +55,15 @@ def cancel(engine: Engine, job_id: int, by: str, rules: JobRules, force: bool = 
 def retry(engine: Engine, job_id: int, by: str, rules: JobRules) -> Wish:
     """Queue a job that failed or was cancelled again, from its last checkpoint, with all its attempts before it.
 
-    Conflict for a job that is still on or has succeeded.
+    Conflict for a job that is still on or has succeeded, Withdrawn where the version it goes on from was withdrawn.
     """
     now = rules.clock()
     with writing(engine) as session:
         row = lock_job(session, job_id)
         if row.state not in (FAILED, CANCELLED):
             raise Conflict(f"Job {job_id} is {row.state}.", "Only what failed or was cancelled can be tried again.")
+        if gone := find_withdrawn(session, row.run, row.version):
+            raise gone
         fresh = {
             "state": QUEUED,
             "failures": 0,
