@@ -1,15 +1,11 @@
 """The head of the history, signed on a schedule and at hand for every page that shows it; all of it followed once a day.
 
-A thread of every serving process looks now and then; where several share a database, a duty lets one of them sign.
+A watch of every serving process; where several share a database, one of them signs.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import socket
-import threading
 from datetime import UTC, datetime, timedelta
 
 from portal.catalog.answers.audit import HeadView, HistoryReport
@@ -18,12 +14,11 @@ from portal.catalog.audit.heads import find_signed_head, keep_head
 from portal.catalog.audit.listing import get_head
 from portal.catalog.audit.verifying import load_keys, verify_history
 from portal.catalog.audit.writing import PORTAL, put_on_record
-from portal.catalog.duties import leave_duty, take_duty
 from portal.catalog.promises import VERIFIED, read_history
-from portal.database import DatabaseFault, Engine, open_session
-from portal.errors import PortalError
+from portal.database import Engine, open_session
 from portal.scan.amounts import parse_age
 from portal.signing.keys import SigningKey
+from portal.watch import Rounds, Watch
 
 DUTY = "history"
 LOOK_S = 60.0
@@ -61,38 +56,21 @@ def follow(engine: Engine) -> HistoryReport:
     return report
 
 
-class HistoryWatch:
+class HistoryWatch(Watch):
     """Signs the head as PORTAL_HISTORY_SIGN_EVERY says, and knows the newest one, until it is stopped."""
 
     def __init__(self, engine: Engine, key: SigningKey | None, every: str, look_s: float = LOOK_S) -> None:
         """Raises UsageError when the schedule cannot be read."""
-        self._engine = engine
+        super().__init__(engine, Rounds(DUTY, look_s, hold_s=2 * look_s))
         self._key = key
         self._every = parse_age(every) if every else None
-        self._look_s = look_s
-        self._holder = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
         self.shown: HeadView | None = None
         """What pages show: the newest signed head, or the newest entry where the portal signs nothing."""
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread = threading.Thread(target=self._run, name="history", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End, and let another process take over at once."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        try:
-            with open_session(self._engine) as session:
-                leave_duty(session, DUTY, self._holder)
-                session.commit()
-        except DatabaseFault as error:
-            _log.warning("The duty of signing the history could not be given back: %s", error)
+    def work_once(self) -> None:
+        """Look how far the history has come, sign and follow what is due."""
+        self.look_once()
+        self.follow_once()
 
     def look_once(self) -> HeadView | None:
         """The head that pages show from now on, signed before where that is due."""
@@ -122,20 +100,3 @@ class HistoryWatch:
         if signed is None or signed.signed_at is None or signed.key_id != self._key.public.key_id:
             return True
         return head.seq > signed.seq and datetime.now(UTC) - signed.signed_at >= self._every
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self.look_once()
-                self.follow_once()
-            except (PortalError, DatabaseFault) as error:
-                # The next look may find the database in better health.
-                _log.warning("The head of the history could not be looked at: %s", error)
-            if self._stop.wait(self._look_s):
-                return
-
-    def _hold(self) -> bool:
-        with open_session(self._engine) as session:
-            held = take_duty(session, DUTY, self._holder, 2 * self._look_s)
-            session.commit()
-            return held
