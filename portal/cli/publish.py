@@ -13,7 +13,6 @@ from portal.cli.portals import AsJson
 from portal.cli.progress import progress_bars
 from portal.cli.sending import Sending, send_release
 from portal.cli.terminal import complain, number, print_fields, print_json, print_table, say, size
-from portal.errors import UsageError
 from portal.exchange.importers import ImportReport, import_layout
 from portal.exchange.publish import PublishReport
 from portal.exchange.publish import publish as publish_release
@@ -45,7 +44,8 @@ def publish(  # noqa: PLR0913 - one parameter for each option
     look_up: Annotated[
         bool,
         typer.Option(
-            "--look-up", help="Ask the Hub for sizes and sha256 of files that lie there; states them, unverified."
+            "--look-up",
+            help="Ask the Hub for sizes and sha256 of files that lie there; states them, unverified. With --to the portal asks.",
         ),
     ] = False,
     to: Annotated[
@@ -73,9 +73,8 @@ def publish(  # noqa: PLR0913 - one parameter for each option
         source = find_release(what).path
     settings, key = Settings(), _key(sign)
     if to:
-        if look_up:
-            raise UsageError("--look-up asks for the local catalog; it cannot go with --to.", "Leave one of them out.")
-        how = Sending(to, token or settings.token.get_secret_value(), insecure, workers, dry_run, reason, private)
+        secret = token or settings.token.get_secret_value()
+        how = Sending(to, secret, insecure, workers, dry_run, reason, private, look_up)
         send_release(source, settings, key, how, as_json)
         return
     with open_catalog(settings) as engine:

@@ -36,6 +36,8 @@ class Sending:
     """Why there is another version."""
     private: bool = False
     """Whether only tokens of its organisation may read it."""
+    look_up: bool = False
+    """Whether the portal asks its Hub for sizes and sha256 of files there."""
 
     def __repr__(self) -> str:
         return f"Sending({self.url!r})"
@@ -50,7 +52,7 @@ def send_release(source: Path, settings: Settings, key: SigningKey | None, how: 
     if as_json:
         print_json({**asdict(report), "elsewhere": prepared.elsewhere})
         return
-    _print(report, prepared)
+    _print(report, prepared, how)
 
 
 def send_demo(settings: Settings, how: Sending, only: str | None = None) -> None:
@@ -87,16 +89,18 @@ def _release(prepared: PreparedRelease, how: Sending) -> LocalRelease:
     files = {path: LocalFile(f.place, f.sha256, f.size) for path, f in prepared.files.items()}
     signature = asdict(prepared.signature) if prepared.signature else None
     named = prepared.run, prepared.manifest, prepared.name
-    return LocalRelease(*named, files, signature, how.reason, how.private)
+    return LocalRelease(*named, files, signature, how.reason, how.private, how.look_up)
 
 
-def _print(report: SentReport, prepared: PreparedRelease) -> None:
+def _print(report: SentReport, prepared: PreparedRelease, how: Sending) -> None:
     if report.state == "dry-run":
         say(f"Would send {number(len(report.sent))} files ({size(report.sent_bytes)}) to {report.url}:")
         for path in report.sent[:SHOWN]:
             say(f"  {path}  {size(prepared.files[path].size)}")
         if len(report.sent) > SHOWN:
             say(f"  … and {number(len(report.sent) - SHOWN)} more")
+        if how.look_up:
+            say("The portal would ask its Hub for sizes and sha256 of the files that lie there.")
         say(f"{report.run} would become version {report.version}, unless it is there already.")
         return
     for sentence in report.answer.get("plan", []):

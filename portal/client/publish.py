@@ -43,6 +43,8 @@ class LocalRelease:
     """Why it follows another version."""
     private: bool = False
     """Whether it is to be private whatever the manifest says."""
+    look_up: bool = False
+    """Whether the portal is to ask its Hub for sizes and sha256 of files that lie there."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ def publish_to(
     body |= {"after": checked["version"]}
     if release.private:
         body |= {"private": True}
+    if release.look_up:
+        body |= {"look_up": True}
     if release.reason:
         body |= {"reason": release.reason}
     if release.signature:

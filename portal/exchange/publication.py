@@ -74,6 +74,8 @@ class Publication:
     """Why it follows another version."""
     met: list[FoundFinding] = field(default_factory=list)
     """What was found out on the way here."""
+    told: list[str] = field(default_factory=list)
+    """What else the publisher is told, one sentence each."""
     started: float = field(default_factory=time.perf_counter)
     current: Published | None = None
     known: dict[str, KnownFile] = field(default_factory=dict)
@@ -179,7 +181,7 @@ class Publication:
             series=len(numbers.series) if numbers else current.series if current else 0,
             points=sum(len(s.steps) for s in numbers.series) if numbers else current.points if current else 0,
             findings=findings,
-            plan=plan,
+            plan=[*plan, *self.told],
             seconds=time.perf_counter() - self.started,
         )
 

@@ -53,6 +53,7 @@ def publish(  # noqa: PLR0913 - the whole question in one call
         found = discover(manifest, open_places(path.absolute().parent))
         looked = look_up(found, settings, ask_hub, progress)
         job = Publication(manifest, looked.found, str(source), settings, engine, progress, met=looked.findings)
+        job.told = looked.told
         job.reason = checked_reason(reason) if reason else ""
         job.private_to = organisation_of(manifest) if private else None
         job.refuse(found.faults)
@@ -62,7 +63,6 @@ def publish(  # noqa: PLR0913 - the whole question in one call
             folder = settings.data / "publishing"
             with one_publisher(folder, manifest.run), Journal(journal_path(folder, manifest.run)) as journal:
                 report = _publish(job, journal)
-        report.plan.extend(looked.told)
         return report
 
 

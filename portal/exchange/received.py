@@ -25,6 +25,7 @@ from portal.exchange.discover import Discovery, discover
 from portal.exchange.ingest import MAX_CONFIG_BYTES
 from portal.exchange.journal import one_publisher
 from portal.exchange.line_indexes import index_chunks
+from portal.exchange.look_up import look_up
 from portal.exchange.places import FoundFile, is_remote
 from portal.exchange.publication import Accompany, Publication, PublishReport, organisation_of
 from portal.exchange.publish import less_to_collect
@@ -66,6 +67,8 @@ class Terms:
     """To which organisation then, where it is not the run's own."""
     reason: str = ""
     """Why there is another version."""
+    ask_hub: bool = False
+    """Whether the Hub is asked for sizes and sha256 of files that lie there."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +113,14 @@ def publish_received(
             terms.held()
         copies = held.enter_context(tempfile.TemporaryDirectory(prefix="portal-numbers-"))
         found = discover(read, places.copied(_copies(found, settings, Path(copies))))
-        job = Publication(read, found, terms.name, settings, engine, terms.progress, by, terms.after)
+        looked = look_up(found, settings, terms.ask_hub, terms.progress)
+        job = Publication(read, looked.found, terms.name, settings, engine, terms.progress, by, terms.after)
+        job.met, job.told = looked.findings, looked.told
         job.reason = terms.reason
         job.private_to = terms.private_to or (organisation_of(read) if terms.private else None)
-        job.digested = _digested(found, digests)
+        job.digested = _digested(job.found, digests)
         job.read_elsewhere().note(job.digested)
-        job.refuse([*found.faults, *compare_digests(job.found, job.digested)])
+        job.refuse([*job.found.faults, *compare_digests(job.found, job.digested)])
 
         def accompany(session: Session, release_id: int, report: PublishReport) -> None:
             if signature:

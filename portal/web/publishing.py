@@ -49,7 +49,10 @@ async def publish_release(
     request: Request, caller: AllowedCaller, address: PortalAddress, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """The body is a manifest (JSON or YAML) whose files carry sha256 and size, or
-    `{"manifest": {…} or its text, "files": {path: {"sha256", "size"}}, "after": 3, "reason": "…", "signature": {…}, "private": true}`.
+    `{"manifest": {…} or its text, "files": {path: {"sha256", "size"}}, "after": 3, "reason": "…", "signature": {…}, "private": true, "look_up": true}`.
+
+    With `look_up` the portal asks its Hub for sizes and sha256 of the files that lie there and are not stated in full; what it
+    says is remembered, and a finding names whose word it is.
 
     201 `{run, version, state, findings, url}`, or 200 where this very content is published already (`unchanged`).
     422 `manifest-refused` lists every fault; 409 `missing-blobs` every file that is still to be sent; 409 `version-taken`
@@ -197,9 +200,7 @@ def _terms(document: dict[str, Any]) -> Terms:
         raise BadRequest("`after` is no version.", "Write the number of the version this one is to follow, or 0.")
     if not isinstance(name, str) or not 0 < len(name) <= 255 or not name.isprintable() or "/" in name:
         raise BadRequest("`name` is no file's name.", "Write the name of the manifest file, e.g. release.yaml.")
-    private = document.get("private", False)
-    if not isinstance(private, bool):
-        raise BadRequest("`private` is neither true nor false.", "Leave it out where the manifest decides.")
+    private = _flag(document, "private", "Leave it out where the manifest decides.")
     made = None
     if signature is not None:
         parts = [signature.get(part) for part in ("public_key", "bundle")] if isinstance(signature, dict) else [None]
@@ -210,4 +211,12 @@ def _terms(document: dict[str, Any]) -> Terms:
     if not isinstance(reason, str):
         raise BadRequest("`reason` is no text.", "Say in a sentence why there is another version.", parameter="reason")
     told = checked_reason(reason) if reason else ""
-    return Terms(after=after, signature=made, name=name, reason=told, private=private)
+    ask = _flag(document, "look_up", "Leave it out where the Hub is not to be asked.")
+    return Terms(after=after, signature=made, name=name, reason=told, private=private, ask_hub=ask)
+
+
+def _flag(document: dict[str, Any], name: str, otherwise: str) -> bool:
+    told = document.get(name, False)
+    if not isinstance(told, bool):
+        raise BadRequest(f"`{name}` is neither true nor false.", otherwise)
+    return told

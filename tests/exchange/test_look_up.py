@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
+from portal.catalog.accounts import create_token
+from portal.cli import main
 from portal.database import create_database_engine, migrate
 from portal.exchange.publish import PublishReport, publish
 from portal.settings import Settings
 from portal.web.app import create_app
 from tests.builders import small_run
+from tests.client.servers import running
 from tests.storage.servers import Hub, serving
 
 RUN = "lab/pointed"
@@ -114,6 +119,45 @@ def test_a_portal_as_the_hub_states_size_and_sha256(
     # Remembered: without the Hub, and without asking, the same release comes out.
     away = with_hub(settings, address)
     assert publish(manifest, away, engine).state == "unchanged"
+
+
+def test_a_portal_elsewhere_asks_its_own_hub(
+    sqlite_settings: Settings,
+    tmp_path: Path,
+    other_portal: tuple[str, Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = with_hub(sqlite_settings, other_portal[0])
+    engine = create_database_engine(asked)
+    monkeypatch.setenv("PORTAL_TOKEN", create_token(engine, "publisher", "ada")[0])
+    monkeypatch.setenv("PORTAL_DATA", str(tmp_path / "mine"))
+    engine.dispose()
+    manifest = pointing(tmp_path / "release")
+
+    def send(*more: str) -> dict[str, Any]:
+        assert main(["publish", str(manifest), "--to", url, "--json", *more]) == 0
+        told: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return told
+
+    app = create_app(asked)
+    with running(app) as url:
+        assert send("--look-up", "--dry-run")["state"] == "dry-run"
+        bare = send()
+        assert (bare["state"], bare["answer"]["files"]) == ("published", 1)
+        assert any("--look-up" in sentence for sentence in bare["answer"]["plan"])
+        full = send("--look-up")
+        assert (full["state"], full["version"], full["sent"]) == ("published", 2, [])
+        stated = next(f for f in full["findings"] if f["code"] == "digests-stated-by-hub")
+        assert stated["evidence"]["commits"] == 5
+        # What the Hub said is remembered there: the same release is the same without asking.
+        assert send()["state"] == "unchanged"
+        refused = httpx.post(
+            f"{url}/api/v1/releases",
+            json={"manifest": {}, "files": {}, "look_up": 1},
+            headers={"Authorization": f"Bearer {os.environ['PORTAL_TOKEN']}"},
+        )
+        assert (refused.status_code, "`look_up`" in refused.text) == (400, True)
 
 
 def test_a_hub_that_does_not_answer_leaves_it_unknown(engine: Engine, settings: Settings, tmp_path: Path) -> None:
