@@ -77,8 +77,8 @@ def fill(folder: Path) -> Settings:
 @contextmanager
 def serving(settings: Settings) -> Iterator[str]:
     """The address of a portal over these settings, served on the loopback until the block ends."""
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
+    # Listens at once: who comes before the server answers waits instead of being turned away.
+    listening = socket.create_server(("127.0.0.1", 0), backlog=128)
     server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", lifespan="on"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
