@@ -9,8 +9,6 @@ from starlette.responses import Response
 
 from portal.catalog.answers.signatures import PortalKeys, SignatureView
 from portal.catalog.checkpoints import get_checkpoint
-from portal.catalog.pairs import get_pair
-from portal.catalog.parts import choose_parts
 from portal.catalog.release import load_facts
 from portal.catalog.runs import get_run
 from portal.catalog.signatures import get_public_key, get_signature, list_portal_keys, list_signatures
@@ -18,8 +16,8 @@ from portal.errors import NotFound
 from portal.exchange.attest import Portal, sign_checkpoint, sign_pair
 from portal.exchange.provenance import sign_provenance
 from portal.web.checkpoints import StepOrLabel
-from portal.web.deps import Config, Db, PortalAddress, RunName, Step, as_json, get_desk, json_answer, ready_answer
-from portal.web.pairs import Wish
+from portal.web.deps import Config, Db, PortalAddress, RunName, as_json, get_desk, json_answer, ready_answer
+from portal.web.pairs import ChosenPair
 from portal.web.render import render
 
 router = APIRouter()
@@ -99,17 +97,8 @@ def read_provenance(
     summary="The portal's signature of a pair",
     response_class=Response,
 )
-def read_pair_signature(  # noqa: PLR0913 - FastAPI reads the query from the signature
-    request: Request,
-    db: Db,
-    settings: Config,
-    run: RunName,
-    step: Step,
-    wish: Wish,
-    portal: Signer,
-) -> Response:
+def read_pair_signature(request: Request, portal: Signer, pair: ChosenPair) -> Response:
     """OpenSSF Model Signing over checkpoint and data as `portal pair` lays them out."""
-    pair = choose_parts(get_pair(db, settings, run, step, wish.data, wish.steps), wish.parts)
     return _attachment(request, sign_pair(pair, portal), "pair.sig")
 
 

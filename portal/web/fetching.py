@@ -8,13 +8,11 @@ from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from portal.catalog.checkpoints import get_checkpoint
-from portal.catalog.pairs import get_pair
-from portal.catalog.parts import choose_parts
 from portal.web.checkpoints import StepOrLabel
-from portal.web.deps import Config, Db, PortalAddress, RunName, Step, ready_answer
+from portal.web.deps import Config, Db, PortalAddress, RunName, ready_answer
 from portal.web.downloads import DownloadPlan, plan_checkpoint, plan_pair
 from portal.web.fetch_lists import write_list
-from portal.web.pairs import Wish
+from portal.web.pairs import ChosenPair, Wish
 from portal.web.zips import zip_answer
 
 router = APIRouter(prefix="/api/v1")
@@ -28,28 +26,17 @@ _CHECKPOINT = "/runs/{org}/{name}/checkpoints/{step:path}"
 
 
 @router.get(f"{_PAIR}/pair.zip", tags=["steps"], summary="A small pair as one zip", response_class=Response)
-def read_zip(db: Db, settings: Config, run: RunName, step: Step, wish: Wish) -> Response:
+def read_zip(db: Db, wish: Wish, pair: ChosenPair) -> Response:
     """Stored, not compressed, with `SHA256SUMS` inside and its exact length known before it starts.
 
     Up to 2 GiB, and only where every file lies here; larger pairs are fetched file by file.
     """
-    pair = choose_parts(get_pair(db, settings, run, step, wish.data, wish.steps), wish.parts)
-    return zip_answer(db, plan_pair(pair), f"{run.split('/')[-1]}-step-{step}-{wish.data}")
+    return zip_answer(db, plan_pair(pair), f"{pair.run.split('/')[-1]}-step-{pair.step}-{wish.data}")
 
 
 @router.get(f"{_PAIR}/pair.{{kind}}", tags=["steps"], summary="The pair for aria2 or curl", response_class=Response)
-def read_pair_list(  # noqa: PLR0913 - FastAPI reads the query from the signature
-    request: Request,
-    db: Db,
-    settings: Config,
-    run: RunName,
-    step: Step,
-    wish: Wish,
-    kind: Kind,
-    address: PortalAddress,
-) -> Response:
+def read_pair_list(request: Request, pair: ChosenPair, kind: Kind, address: PortalAddress) -> Response:
     """Every file with its place in the folder that `portal pair` makes, its size, sha256 and address."""
-    pair = choose_parts(get_pair(db, settings, run, step, wish.data, wish.steps), wish.parts)
     return _list(request, kind, plan_pair(pair), address, "pair")
 
 

@@ -62,23 +62,30 @@ def read_wish(
 Wish = Annotated[PairWish, Depends(read_wish)]
 
 
+def choose_pair(db: Db, settings: Config, run: RunName, step: Step, wish: Wish) -> Pair:
+    """The pair that an API call asks for, with the parts it wants."""
+    return choose_parts(get_pair(db, settings, run, step, wish.data, wish.steps), wish.parts)
+
+
+ChosenPair = Annotated[Pair, Depends(choose_pair)]
+
+
 @api.get("/runs/{org}/{name}/steps/{step}/pair", response_model=Pair, summary="A checkpoint with its data")
-def read_pair(db: Db, settings: Config, run: RunName, step: Step, wish: Wish) -> Response:
+def read_pair(pair: ChosenPair) -> Response:
     """The checkpoint at or before the step with the rows it reads next, or read since the checkpoint before.
 
     `batch` gives the rows of the step itself with the checkpoint before it. `files`, `total_bytes` and the counts
     beside it are of the `parts` asked for; `checkpoint` is always described whole.
     """
-    return json_answer(choose_parts(get_pair(db, settings, run, step, wish.data, wish.steps), wish.parts))
+    return json_answer(pair)
 
 
 @api.get("/runs/{org}/{name}/steps/{step}/pair/SHA256SUMS", summary="The pair's digests, for sha256sum")
-def read_sums(db: Db, settings: Config, run: RunName, step: Step, wish: Wish) -> Response:
+def read_sums(pair: ChosenPair) -> Response:
     """One line a file, with its place in the folder that `portal pair` makes; check with `sha256sum -c`.
 
     A file whose sha256 was never published is named in a comment.
     """
-    pair = choose_parts(get_pair(db, settings, run, step, wish.data, wish.steps), wish.parts)
     headers = {"Content-Disposition": 'attachment; filename="SHA256SUMS"', "Cache-Control": "no-cache"}
     return Response(write_sums(plan_pair(pair)), headers=headers, media_type="text/plain; charset=utf-8")
 
