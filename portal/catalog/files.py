@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from urllib.parse import quote
 
 from sqlmodel import Session, col, select
@@ -14,6 +15,9 @@ from portal.errors import FileNotCatalogued
 from portal.models import File, FileLocation
 from portal.settings import Settings
 from portal.storage import REMOTE_SCHEMES
+
+STORE = "store"
+"""Where a file lies that is in the portal's own bucket, to readers who get its bytes through the portal."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ class Links:
     hf_endpoint: str = "https://huggingface.co"
     through: bool = False
     """Whether the portal hands out the bytes of files elsewhere itself."""
+    own: str = ""
+    """What addresses in the portal's own store begin with, where that is a bucket."""
 
     @classmethod
     def of(cls, settings: Settings | None) -> Links:
@@ -81,10 +87,12 @@ class Links:
         if settings is None:
             return cls()
         through = settings.remote_files == "proxy"
-        return cls(settings.public_url.rstrip("/"), settings.hf_endpoint.rstrip("/"), through)
+        store = settings.storage_url.rstrip("/")
+        own = f"{store}/" if store.startswith("s3://") else ""
+        return cls(settings.public_url.rstrip("/"), settings.hf_endpoint.rstrip("/"), through, own)
 
     def file_view(self, row: FileRow) -> FileView:
-        """The file as answers show it; folders of this machine stay private."""
+        """The file as answers show it; folders of this machine stay private, and a bucket that no reader is sent to."""
         place = place_in_reach(row) or (row.places[0] if row.places else FilePlace("", "unverified", None, None))
         return FileView(
             path=row.path,
@@ -92,12 +100,12 @@ class Links:
             sha256=row.sha256,
             role=row.role,
             url=self.address(row),
-            location="local" if _is_local(place) else place.uri,
+            location=self._shown(place),
             state=place.state,
             verified_at=place.verified_at,
             checked_at=place.checked_at,
             checked_bytes=place.checked_bytes,
-            copies=[CopyState("local" if _is_local(p) else p.uri, p.state) for p in row.places if p is not place],
+            copies=[CopyState(self._shown(p), p.state) for p in row.places if p is not place],
         )
 
     def address(self, row: FileRow) -> str | None:
@@ -106,6 +114,12 @@ class Links:
         if row.sha256 and (row.local is not None or self._leads_on(row)):
             return f"{self.public_url}/files/{row.sha256}/{quote(row.path.rsplit('/', 1)[-1])}"
         return next((url for place in row.places if (url := self.public_address(place.uri))), None)
+
+    def _shown(self, place: FilePlace) -> str:
+        if _is_local(place):
+            return "local"
+        # Whoever is redirected reads the bucket's name in the signed address; whoever is not, need not know it.
+        return STORE if self.through and self.own and place.uri.startswith(self.own) else place.uri
 
     def _leads_on(self, row: FileRow) -> bool:
         nearest = next((p.uri for p in row.places if p.state not in ("missing", "changed")), "")
@@ -152,7 +166,7 @@ def find_file(session: Session, sha256: str, name: str = "") -> FileRow:
         )
     places = {place.uri: place for row in rows for place in row.places}
     named = next((row for row in rows if row.path.rsplit("/", 1)[-1] == name), rows[0])
-    return replace(named, places=tuple(sorted(places.values(), key=_nearest)))
+    return replace(named, places=tuple(sorted(places.values(), key=partial(_nearest, sha256))))
 
 
 def _grouped(pairs: object) -> list[FileRow]:
@@ -163,18 +177,25 @@ def _grouped(pairs: object) -> list[FileRow]:
             times = location.verified_at, location.checked_at
             places.append(FilePlace(location.uri, location.state, location.modified_ns, *times, location.checked_bytes))
     return [
-        FileRow(key, f.checkpoint_id, f.chunk_id, f.path, f.role, f.size, f.sha256, tuple(sorted(places, key=_nearest)))
+        FileRow(key, f.checkpoint_id, f.chunk_id, f.path, f.role, f.size, f.sha256, _in_order(places, f.sha256))
         for key, (f, places) in found.items()
     ]
+
+
+def _in_order(places: list[FilePlace], sha256: str | None) -> tuple[FilePlace, ...]:
+    return tuple(sorted(places, key=partial(_nearest, sha256)) if len(places) > 1 else places)
 
 
 def _is_local(place: FilePlace) -> bool:
     return place.uri.startswith("file://")
 
 
-def _nearest(place: FilePlace) -> tuple[bool, bool, bool, str]:
-    # A bucket this portal can sign for is its operator's own; what is public elsewhere is somebody else's.
-    return place.state == "missing", not _is_local(place), not place.uri.startswith("s3://"), place.uri
+def _nearest(sha256: str | None, place: FilePlace) -> tuple[bool, bool, bool, bool, str]:
+    # A bucket this portal can sign for is its operator's own; what is public elsewhere is somebody else's. What has its
+    # sha256 for a name lies in the portal's own store, where nobody writes over it.
+    uri = place.uri
+    named = sha256 is not None and uri.endswith(sha256)
+    return place.state == "missing", not _is_local(place), not uri.startswith("s3://"), not named, uri
 
 
 def _hub_address(endpoint: str, rest: str) -> str | None:

@@ -11,7 +11,7 @@ class CopyState:
     """Another place where the same file was, or is."""
 
     location: str
-    """``local`` or its URI."""
+    """As that of `FileView`."""
     state: str
 
 
@@ -26,6 +26,8 @@ class FileView:
     url: str | None
     """Where a client downloads it: ``/files/...`` here, or the file's own public address."""
     location: str
+    """Its URI; ``local`` on the portal's own machine; ``store`` in the portal's own bucket where readers are not sent to it
+    (`PORTAL_REMOTE_FILES=proxy`): else that is ``s3://`` as any other. Never a signed address."""
     state: str
     """``verified``, ``sampled`` (some blocks compared), ``unverified``, ``missing``, ``changed`` or ``unreachable``."""
     verified_at: datetime | None = None
