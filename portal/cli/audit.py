@@ -22,8 +22,8 @@ from portal.scan.history import sign_now
 from portal.settings import Settings
 from portal.signing.keys import SigningKey, load_key, load_public_key
 
-MAX_HEAD = 1 << 20
-"""Bytes of a head's file; a real one has about a thousand."""
+MAX_HEAD = 64 << 20
+"""Bytes of a head's file; a real one has about a thousand, but a pair.json lists all files of the pair."""
 
 
 def add_to(application: typer.Typer) -> None:
@@ -43,7 +43,9 @@ def add_to(application: typer.Typer) -> None:
 def verify(
     against: Annotated[
         list[Path] | None,
-        typer.Option(metavar="HEAD.json", help="A head that somebody kept (see `head`); may be repeated."),
+        typer.Option(
+            metavar="HEAD.json", help="A head that somebody kept (see `head`), or a pair.json; may be repeated."
+        ),
     ] = None,
     key: Annotated[
         list[Path] | None,

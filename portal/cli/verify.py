@@ -244,11 +244,12 @@ def _read_keys(paths: list[Path]) -> list[PublicKey]:
 
 def _signed(report: VerifyReport) -> dict[str, Any]:
     told = [as_dict(s) for s in report.signatures]
-    return {"signatures": told, "vouched": report.vouched, "unsigned": report.unsigned}
+    history = None if report.history is None else as_dict(report.history)
+    return {"signatures": told, "vouched": report.vouched, "unsigned": report.unsigned, "history": history}
 
 
 def _print_signatures(report: VerifyReport, asked: bool) -> None:
-    for signature in report.signatures:
+    for signature in (*report.signatures, *filter(None, [report.history])):
         say(f"{signature.file}: {signature.state}, {signature.message}")
     if not asked:
         return

@@ -112,6 +112,10 @@ class Portal:
         asked = {"data": data, "steps": steps, "parts": ",".join(parts) or None}
         return self._text(f"{run_path(run)}/steps/{path_part(step)}/pair/pair.sig", **asked)
 
+    def history_head(self) -> Json:
+        """The newest entry of the portal's history, signed where the portal signs: ``seq``, ``hash``, ``envelope``."""
+        return self._get("/audit/head")
+
     def checkpoint_signature(self, run: str, step: int | str, name: str) -> bytes:
         """``model.sig`` or ``provenance`` of a checkpoint; NotFound where the portal signs nothing."""
         return self._text(f"{run_path(run)}/checkpoints/{path_part(step)}/{path_part(name)}")

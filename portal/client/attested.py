@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 PAIR, MODEL, PROVENANCE, RELEASE = "pair.sig", "model.sig", "provenance.dsse.json", "release.sig"
 COVERS = {PAIR: "", RELEASE: "", MODEL: "checkpoint/", PROVENANCE: "checkpoint/"}
 """Name of a signature, and below which folder the paths that it names lie; those of whole folders come first."""
+HEAD = "history in pair.json"
+"""What the head of the portal's history is called among signatures."""
 MAX_SIGNATURE = 256 << 20
 """Bytes: a signature names every file, and a release may have a million."""
 
@@ -111,6 +114,27 @@ def as_pair(signatures: Sequence[CheckedSignature], pair: Mapping[str, Any]) -> 
     return told
 
 
+def open_head(pair: Mapping[str, Any], keys: Sequence[PublicKey]) -> CheckedSignature | None:
+    """The signed head of the portal's history in ``pair.json``, checked with ``keys``; None where it holds none."""
+    # Imported here because a folder without signatures needs no cryptography.
+    from portal.signing.heads import read_head  # noqa: PLC0415
+
+    head = pair.get("history")
+    envelope = head.get("envelope") if isinstance(head, dict) else None
+    if envelope is None:
+        return None
+    checked = _check(HEAD, json.dumps(envelope).encode(), keys)
+    if isinstance(checked, CheckedSignature):
+        return checked
+    key, statement = checked
+    try:
+        seq, bound = read_head(statement)
+    except PortalError as error:
+        return CheckedSignature(HEAD, key.key_id, "bad", error.message)
+    told = f"by key {key.key_id[:16]}…, over entry {seq:,} of the portal's history, {bound[:12]}…"
+    return CheckedSignature(HEAD, key.key_id, "good", told)
+
+
 def _released(listing: Mapping[str, Any]) -> dict[str, str]:
     """Path in the folder of a pair to the path in its release, as ``pair.json`` tells both."""
     try:
@@ -124,23 +148,41 @@ def _released(listing: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _open(path: Path, below: str, keys: Sequence[PublicKey]) -> CheckedSignature:
-    # Imported here because a folder without signatures needs no cryptography.
-    from portal.signing import envelopes, models  # noqa: PLC0415
-
     name, whole = path.name, not below
+    try:
+        text = _text(path)
+    except PortalError as error:
+        return CheckedSignature(name, "", "bad", error.message)
+    checked = _check(name, text, keys)
+    if isinstance(checked, CheckedSignature):
+        return checked
+    key, statement = checked
+    try:
+        # Imported here because a folder without signatures needs no cryptography.
+        from portal.signing.models import signed_files  # noqa: PLC0415
+
+        table = signed_files(statement)
+    except PortalError as error:
+        return CheckedSignature(name, key.key_id, "bad", error.message)
+    files = {f"{below}{path}": digest for path, digest in table.items()}
+    told = f"by key {key.key_id[:16]}…, over {len(files):,} {'file' if len(files) == 1 else 'files'}"
+    return CheckedSignature(name, key.key_id, "good", told, files, whole)
+
+
+def _check(name: str, text: bytes, keys: Sequence[PublicKey]) -> CheckedSignature | tuple[PublicKey, dict[str, Any]]:
+    """The key and what it signed; or why that cannot be said."""
+    from portal.signing import envelopes  # noqa: PLC0415 - as above
+
     signed = None
     try:
-        signed = envelopes.read(_text(path))
+        signed = envelopes.read(text)
         key = next((k for k in keys if k.key_id == signed.key_id), None)
         if key is None:
             told = "give its public key with --key" if not keys else "not by a key that was given"
             return CheckedSignature(name, signed.key_id, "unchecked", f"by key {signed.key_id[:16]}…, {told}")
-        table = models.signed_files(signed.check(key))
+        return key, signed.check(key)
     except PortalError as error:
         return CheckedSignature(name, signed.key_id if signed else "", "bad", error.message)
-    files = {f"{below}{path}": digest for path, digest in table.items()}
-    told = f"by key {key.key_id[:16]}…, over {len(files):,} {'file' if len(files) == 1 else 'files'}"
-    return CheckedSignature(name, key.key_id, "good", told, files, whole)
 
 
 def _text(path: Path) -> bytes:

@@ -2,7 +2,8 @@
 
 pair/
   pair.json      the portal's answer and what became of each file; written last (before: pair.json.part,
-                 which says whose folder this is); ``complete`` is false where something could not be had
+                 which says whose folder this is); ``complete`` is false where something could not be had,
+                 ``history`` the head of the portal's history as it was then, for `portal audit verify --against`
   SHA256SUMS     for `sha256sum -c`
   pair.sig       where the portal signs: its signature over all of this folder, of the checkpoint alone
   model.sig      (both for `model_signing verify key`), and what the checkpoint was made from
@@ -79,6 +80,8 @@ class PairReport:
     not_signed: list[str] = field(default_factory=list)
     """Signatures that the portal refuses to make, and why."""
     pair: dict[str, Any] = field(default_factory=dict)
+    history: dict[str, Any] | None = None
+    """The head of the portal's history, which binds the release that was fetched; None where the portal tells none."""
 
     @property
     def complete(self) -> bool:
@@ -112,6 +115,7 @@ def download_pair(
         if choice.data == "batch":
             _fetch_batch(portal, run, pair["data"]["first_step"], to, report)
         report.not_signed = fetch_signatures(portal, pair, choice.parts, to)
+        report.history = _head(portal)
         report.total_bytes = sum(f["size"] for f in report.files)
         _write_reports(report, portal)
     return report
@@ -127,6 +131,15 @@ def _fetch_batch(portal: Portal, run: str, step: int, to: Path, report: PairRepo
     url = portal.batch_url(run, step, "npy")
     report.files.append({"path": BATCH, "size": size, "sha256": sha256, "verified": False, "url": url})
     report.fetched_bytes += size
+
+
+def _head(portal: Portal) -> dict[str, Any] | None:
+    try:
+        head = dict(portal.history_head())
+    except (PortalError, TypeError, ValueError):
+        # A portal that is older than histories; what was fetched is none the worse.
+        return None
+    return head if head.get("seq") else None
 
 
 def _entry(fetched: Fetched, to: Path) -> dict[str, Any]:

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portal.client.api import Portal
-from portal.client.attested import COVERS, MODEL, CheckedSignature, as_pair, open_signatures, read_signed, vouched_for
+from portal.client.attested import (
+    COVERS,
+    MODEL,
+    CheckedSignature,
+    as_pair,
+    open_head,
+    open_signatures,
+    read_signed,
+    vouched_for,
+)
 from portal.client.claim import CLAIM
 from portal.client.download import DownloadProgress, NoProgress
 from portal.client.pair import BATCH
@@ -57,6 +66,8 @@ class VerifyReport:
     signatures: list[CheckedSignature] = field(default_factory=list)
     unsigned: list[str] = field(default_factory=list)
     """Files here that no signature which was checked speaks for; `portal pair` makes ``batch.npy`` itself, unsigned."""
+    history: CheckedSignature | None = None
+    """The head of the portal's history that a pair was fetched with; it speaks for no file."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -74,6 +85,8 @@ class VerifyReport:
     def vouched(self) -> bool:
         """True when signatures checked with the keys given speak for every file, and there is no other file."""
         states = {s.state for s in self.signatures}
+        if self.history is not None and self.history.state == "bad":
+            return False
         others = [path for path in self.unsigned if path != BATCH]
         return self.ok and "good" in states and "bad" not in states and not others and "unexpected" not in self.counts
 
@@ -115,8 +128,9 @@ def verify_folder(
         files = list(pool.map(lambda at: _check(at[0], at[1], told), places))
     files += _unexpected(folder, listing)
     unsigned = [p for p in listing.files if p not in signed and p not in COVERS and not _is_git(p)] if keys else []
+    head = open_head(listing.document, keys)
     return VerifyReport(
-        folder, listing.kind, listing.run, files, listing.elsewhere, listing.notes, signatures, unsigned
+        folder, listing.kind, listing.run, files, listing.elsewhere, listing.notes, signatures, unsigned, head
     )
 
 

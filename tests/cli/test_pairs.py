@@ -228,4 +228,4 @@ def test_a_run_with_the_name_of_a_folder(portal: Portal, small: SmallRun) -> Non
     assert portal("verify", "lab/small").code == 0
     said = portal("verify", "./lab/small")
     assert said.code == 1
-    assert "holds no pair.json and no release.yaml" in said.err
+    assert "holds no pair.json, no release.yaml" in said.err

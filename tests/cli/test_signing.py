@@ -38,7 +38,7 @@ def test_a_signed_pair_is_checked_offline(signed: Path, portal: Portal, monkeypa
     assert "give its public key with --key" in portal("verify", signed).out
     said = portal("verify", signed, "--key", "key.pub")
     assert said.code == 0, said.out
-    assert said.out.count(": good, by key ") == 3
+    assert said.out.count(": good, by key ") == 4
     assert said.out.endswith("the key vouches for every file listed here, and nothing was altered since.\n")
     portal("keygen", "other")
     foreign = portal("verify", signed, "--key", "other.pub", "--json")
@@ -82,6 +82,26 @@ def test_tampering_is_found_even_where_the_list_tells_the_same(signed: Path, por
     assert portal("verify", signed, "--key", "key.pub").code == 1
     (signed / "pair.sig").write_text("{}")
     assert "no DSSE envelope" in portal("verify", signed, "--key", "key.pub").out
+
+
+def test_a_pair_bears_witness_to_the_history_of_then(signed: Path, portal: Portal, data: Path) -> None:
+    listing = signed / "pair.json"
+    head = json.loads(listing.read_text())["history"]
+    said = portal("verify", signed, "--key", "key.pub").out
+    assert f"over entry {head['seq']} of the portal's history, {head['hash'][:12]}…" in said
+    told = ("audit", "verify", "--against", listing, "--key", "key.pub")
+    assert portal("token", "create", "--role", "reader", "--name", "ada").code == 0
+    assert portal(*told).code == 0
+    document = json.loads(listing.read_text())
+    document["history"]["envelope"] = json.loads((signed / "provenance.dsse.json").read_text())
+    listing.write_text(json.dumps(document))
+    other = portal("verify", signed, "--key", "key.pub")
+    assert (other.code, "What was signed is no head of a history." in other.out) == (1, True)
+    document["history"] = {**head, "hash": "0" * 64, "envelope": None}
+    listing.write_text(json.dumps(document))
+    assert portal("verify", signed, "--key", "key.pub").code == 0, "an unsigned head is nobody's word"
+    broken = portal(*told)
+    assert (broken.code, f"broken at entry {head['seq']}" in broken.err) == (1, True)
 
 
 def test_a_pair_of_some_parts_is_signed_as_such(portal: Portal, signed: Path) -> None:

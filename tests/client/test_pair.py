@@ -44,6 +44,7 @@ def test_the_pair_of_a_real_run(portal: Portal, small: SmallRun, tmp_path: Path)
     document = json.loads((to / "pair.json").read_text())
     assert (document["format"], document["run"], document["step"]) == ("llm360-portal/pair/1", small.run, 7)
     assert document["pair"]["data"]["order"]["confidence"] == "exact"
+    assert document["history"] == portal.history_head()
     subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=to, check=True)
     assert download_pair(portal, small.run, 7, to).fetched_bytes == 0
 

@@ -12,12 +12,11 @@ from sqlmodel import Session, col
 
 from portal.catalog.answers.audit import HeadView
 from portal.catalog.audit.listing import as_moment
-from portal.errors import DataFault
 from portal.models import AuditEntry, AuditHead
 from portal.signing.envelopes import STATEMENT, Document, sign
+from portal.signing.heads import PREDICATE
 from portal.signing.keys import SigningKey
 
-PREDICATE = "https://llm360.ai/portal/history-head/v1"
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _HEADS: Any = AuditHead.__table__  # type: ignore[attr-defined]
 
@@ -32,17 +31,6 @@ def sign_head(head: HeadView, key: SigningKey) -> Document:
         "predicate": {"seq": head.seq, "hash": head.hash, "at": at},
     }
     return sign(statement, key)
-
-
-def read_head(statement: Document) -> tuple[int, str]:
-    """(seq, hash) of a checked statement; DataFault when it is about something else."""
-    try:
-        told = statement["predicate"]
-        if statement["predicateType"] == PREDICATE and isinstance(told["seq"], int) and isinstance(told["hash"], str):
-            return told["seq"], told["hash"]
-    except (KeyError, TypeError):
-        pass
-    raise DataFault("What was signed is no head of a history.", "`portal audit head` writes one.")
 
 
 def keep_head(session: Session, head: HeadView, key: SigningKey) -> bool:

@@ -13,10 +13,11 @@ from sqlmodel import Session, col
 
 from portal.catalog.answers.audit import Break, HistoryReport
 from portal.catalog.audit.chain import GENESIS, Change, link
-from portal.catalog.audit.heads import list_kept_heads, read_head
+from portal.catalog.audit.heads import list_kept_heads
 from portal.errors import DataFault, PortalError
 from portal.models import AuditEntry, PortalKey
 from portal.signing.envelopes import read
+from portal.signing.heads import read_head
 from portal.signing.keys import PublicKey
 
 BATCH = 10_000
@@ -72,12 +73,13 @@ def verify_history(
 
 
 def read_witness(text: bytes, who: str, keys: Keys) -> Witness:
-    """A head that was kept: the answer of ``/api/v1/audit/head``, or the envelope in it alone.
+    """A head that was kept: the answer of ``/api/v1/audit/head``, the envelope in it alone, or a pair's ``pair.json``.
 
     DataFault when it is neither; IntegrityError where it is signed, and by none of ``keys``.
     """
     try:
         document = orjson.loads(text)
+        document = document.get("history", document)
         envelope = document if "payloadType" in document else document.get("envelope")
         if envelope is None:
             return Witness(int(document["seq"]), str(document["hash"]), who)
