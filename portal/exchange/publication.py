@@ -23,7 +23,7 @@ from portal.exchange.ingest import Numbers, ingest
 from portal.exchange.numbers import NumbersFolder
 from portal.exchange.small_files import SmallFiles, read_small_files
 from portal.manifest import Manifest
-from portal.scan import Looked, look_at_release, scan_release
+from portal.scan import Foreseen, Looked, foresee, look_at_release, scan_release
 from portal.settings import Settings
 
 
@@ -103,6 +103,11 @@ class Publication:
         self.found = read.found
         self.met += read.findings
         return read
+
+    def foresee(self) -> Foreseen:
+        """What the scan will find in data and orders, as far as that is known before hashing."""
+        of_chunks = [(c.name, c.rows, [self.digested.recorded(f) for f in files]) for c, files in self.found.chunks]
+        return foresee(self.manifest, of_chunks, [self.digested.recorded(f) for f in self.found.loose], self.settings)
 
     @property
     def fingerprint(self) -> str:

@@ -104,6 +104,12 @@ def _plan(job: Publication) -> PublishReport:
         plan.append(f"Read {elsewhere.waiting:,} small files elsewhere: numbers, configs, the tokenizer.")
     if remote:
         plan.append(f"Record {remote:,} files that lie elsewhere by their address, unverified.")
+    foreseen = job.foresee()
+    if foreseen.uncounted:
+        what = f"chunk {foreseen.uncounted[0]}" + (
+            f" and {len(foreseen.uncounted) - 1:,} more" if len(foreseen.uncounted) > 1 else ""
+        )
+        plan.append(f"Count the rows of {what} while hashing, and compare the data order with them then.")
     if not waiting and job.current and job.fingerprint == job.current.fingerprint:
         plan = [
             f"Nothing: version {job.current.version} of {job.manifest.run} is the same manifest over the same files."
@@ -111,7 +117,7 @@ def _plan(job: Publication) -> PublishReport:
         version = job.current.version
         if job.numbers_folder(job.current.fingerprint).lacks(job.current):
             plan.append("Its metrics are not in this portal's folder; they would be read and stored.")
-    return job.report("dry-run", version, numbers.findings, plan, numbers)
+    return job.report("dry-run", version, [*foreseen.findings, *numbers.findings], plan, numbers)
 
 
 def _publish(job: Publication, journal: Journal) -> PublishReport:

@@ -19,21 +19,38 @@ from portal.catalog.recorded import ReleaseRecord
 from portal.catalog.release import load_facts
 from portal.catalog.scanned import ReadFile, ScanInput, load_scan_input
 from portal.database import Engine, open_session
-from portal.manifest import Manifest
+from portal.manifest import Manifest, chunks_of
 from portal.scan.dtypes import Dtypes, find_dtype_flips, read_dtypes
 from portal.scan.duplicates import find_duplicates
 from portal.scan.gaps import find_gaps
 from portal.scan.model import find_model_disagreements
-from portal.scan.order import find_order_faults
+from portal.scan.order import find_order_faults, find_short_orders
 from portal.scan.order_file import find_order_file_faults
-from portal.scan.readable import find_unreadable_chunks
+from portal.scan.readable import look_at_chunks
 from portal.scan.series import find_series_outside_run
 from portal.scan.tokens import find_token_disagreements
 from portal.scan.verify import FixityReport, Plan, verify_release
 from portal.scan.weights import find_incomplete_checkpoints
 from portal.settings import Settings
+from portal.storage import open_store
+from portal.storage.blobs import is_here
+from portal.tokens.readers import ReadableFile, is_indexed
 
-__all__ = ["FixityReport", "FoundFinding", "Looked", "ScanReport", "look_at_release", "scan_release", "scan_run"]
+__all__ = [
+    "ChunkFiles",
+    "FixityReport",
+    "Foreseen",
+    "FoundFinding",
+    "Looked",
+    "ScanReport",
+    "foresee",
+    "look_at_release",
+    "scan_release",
+    "scan_run",
+]
+
+ChunkFiles = tuple[str, int | None, Sequence[ReadFile]]
+"""Name of a chunk, its rows as declared or counted, and its files in shard order."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +60,15 @@ class Looked:
     dtypes: Dtypes
     found: list[FoundFinding]
     """Chunks, order files, tokenizer and config that are not what is declared."""
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What is known of a release's data before a byte is hashed."""
+
+    findings: list[FoundFinding]
+    uncounted: list[str]
+    """Chunks that are here whose rows are counted only when they are hashed."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +85,28 @@ def look_at_release(record: ReleaseRecord, settings: Settings) -> Looked:
     weights = [f for _, files in record.checkpoints for f in files]
     chunks = [(entry.name, entry.rows, files) for entry, files in record.chunks]
     return _look(record.manifest, weights, chunks, record.files, settings)
+
+
+def foresee(
+    manifest: Manifest, chunks: Sequence[ChunkFiles], others: Sequence[ReadFile], settings: Settings
+) -> Foreseen:
+    """What the manifest states itself, and what a scan will find in data and orders that are here; nothing is written.
+
+    Lines that were never counted are left alone: counting them is reading the whole chunk.
+    """
+    formats = {c.name: c.format for c in chunks_of(manifest)}
+    lines = {name for name, _, files in chunks if formats[name] == "jsonl" and not _all_indexed(files, settings)}
+    looked = look_at_chunks(manifest, [(name, files) for name, _, files in chunks if name not in lines], settings)
+    rows = {name: looked.rows.get(name) if declared is None else declared for name, declared, _ in chunks}
+    return Foreseen(
+        [
+            *_known(manifest),
+            *looked.findings,
+            *find_short_orders(manifest, rows, others),
+            *find_order_file_faults(manifest, rows, looked.rows, others, settings),
+        ],
+        [name for name, _, files in chunks if rows[name] is None and name in lines and _all_here(files, settings)],
+    )
 
 
 def scan_release(session: Session, release_id: int, looked: Looked) -> list[FoundFinding]:
@@ -89,19 +137,20 @@ def scan_run(
 def _look(
     manifest: Manifest,
     weights: Sequence[ReadFile],
-    chunks: Sequence[tuple[str, int | None, Sequence[ReadFile]]],
+    chunks: Sequence[ChunkFiles],
     others: Sequence[ReadFile],
     settings: Settings,
 ) -> Looked:
-    """``chunks`` are name, rows and files of each; ``others`` belong to no checkpoint and no chunk."""
-    found = find_unreadable_chunks(manifest, [(name, files) for name, _, files in chunks], settings)
-    found += find_order_file_faults(manifest, {name: rows for name, rows, _ in chunks}, others, settings)
+    """``others`` belong to no checkpoint and no chunk."""
+    looked = look_at_chunks(manifest, [(name, files) for name, _, files in chunks], settings)
+    rows = {name: rows for name, rows, _ in chunks}
+    found = looked.findings + find_order_file_faults(manifest, rows, looked.rows, others, settings)
     return Looked(read_dtypes(weights, settings), found + find_model_disagreements(manifest, others, settings))
 
 
 def _find_all(scanned: ScanInput, looked: Looked) -> list[FoundFinding]:
     return [
-        *_known(scanned),
+        *_known(scanned.manifest),
         *find_duplicates(scanned),
         *find_gaps(scanned),
         *find_dtype_flips(scanned, looked.dtypes),
@@ -113,8 +162,17 @@ def _find_all(scanned: ScanInput, looked: Looked) -> list[FoundFinding]:
     ]
 
 
-def _known(scanned: ScanInput) -> list[FoundFinding]:
+def _known(manifest: Manifest) -> list[FoundFinding]:
     return [
         FoundFinding(k.code, k.severity, k.message, k.step, dict(k.evidence), f"manifest-{number}")
-        for number, k in enumerate(scanned.manifest.findings)
+        for number, k in enumerate(manifest.findings)
     ]
+
+
+def _all_indexed(files: Sequence[ReadFile], settings: Settings) -> bool:
+    readable = (ReadableFile(f.path, f.uri, f.size, f.sha256, open_store(f.uri, settings)) for f in files)
+    return all(is_indexed(file, settings.data / "store" / "indexes") for file in readable)
+
+
+def _all_here(files: Sequence[ReadFile], settings: Settings) -> bool:
+    return bool(files) and all(is_here(f.uri, settings) and f.state != "missing" for f in files)

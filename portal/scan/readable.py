@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from portal.catalog.answers import FoundFinding
 from portal.catalog.scanned import ReadFile
@@ -17,18 +18,29 @@ LOOKED_AT = 16
 """Rows of each chunk that are read, from the first to the last, evenly spread."""
 
 
-def find_unreadable_chunks(
+@dataclass(frozen=True)
+class LookedChunks:
+    """What chunks that are here say of themselves."""
+
+    findings: list[FoundFinding]
+    rows: dict[str, int]
+    """Rows that the files of each of them hold, where they can be read."""
+
+
+def look_at_chunks(
     manifest: Manifest, chunks: Iterable[tuple[str, Sequence[ReadFile]]], settings: Settings
-) -> list[FoundFinding]:
-    """Chunks (name, files in shard order) that are here whose reader refuses them, contradicts itself, counts other
-    rows than declared, or finds rows among a few that are no rows of this model."""
+) -> LookedChunks:
+    """Chunks (name, files in shard order) that are here, with findings about those whose reader refuses them, that
+    contradict themselves, count other rows than declared, or hold rows that are none of this model among a few."""
     declared = {c.name: c for c in chunks_of(manifest)}
-    vocabulary = manifest.model.vocabulary
-    return [f for name, files in chunks for f in _check(declared[name], files, vocabulary, settings)]
+    looked = LookedChunks([], {})
+    for name, files in chunks:
+        looked.findings.extend(_check(declared[name], files, manifest.model.vocabulary, settings, looked.rows))
+    return looked
 
 
 def _check(
-    declared: ChunkEntry, files: Sequence[ReadFile], vocabulary: int | None, settings: Settings
+    declared: ChunkEntry, files: Sequence[ReadFile], vocabulary: int | None, settings: Settings, counted: dict[str, int]
 ) -> Iterator[FoundFinding]:
     if not files or not all(is_here(f.uri, settings) and f.state != "missing" for f in files):
         return
@@ -40,6 +52,7 @@ def _check(
         # That rows are counted otherwise is a finding of its own.
         contradictions = [message for message in reader.check() if message not in RowReader.check(reader)]
         reader.close()
+        counted[declared.name] = rows
     except PortalError as error:
         yield FoundFinding(
             "chunk-unreadable",

@@ -69,6 +69,18 @@ def order_that_names_rows_beyond_the_data(run: Release) -> None:
     _index(run, entries)
 
 
+@exhibit(
+    "The order file names rows of a chunk whose file holds fewer than its manifest says.",
+    published("chunk-rows-differ", "order-outside-data@9"),
+    {"tokens 8": "part_0:28 part_0:29 part_0:30 part_0:31", "tokens 11": "part_1:0 part_1:1 part_1:2 part_1:3"},
+)
+def order_that_names_rows_a_chunk_lost(run: Release) -> None:
+    _index(run, np.arange(80, dtype="<u4"))
+    run.manifest["data"]["chunks"][0]["rows"] = 40
+    lines = run.path("data/part_0.jsonl").read_text().splitlines(keepends=True)
+    run.path("data/part_0.jsonl").write_text("".join(lines[:33]))
+
+
 @exhibit("The order file is u32 and declared as u16.", published("order-outside-data@1"))
 def order_file_of_another_width(run: Release) -> None:
     _index(run, np.arange(80, dtype="<u4") + 65536 * 99, dtype="u16")
