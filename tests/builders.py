@@ -52,13 +52,12 @@ def small_run(engine: Engine, settings: Settings, folder: Path, run: str = "lab/
     store = settings.data / "store"
     made = _MADE.get(key)
     if made is not None and is_untouched(engine):
-        put_back(made.snapshot, engine, folder, store, _words(made.text, settings, folder))
+        put_back(made.snapshot, engine, folder, store, _words(settings, folder))
         return replace(made.run, folder=folder, rows=made.run.rows.copy(), loss=made.run.loss.copy())
     untouched = made is None and not folder.exists() and not store.exists() and is_untouched(engine)
     first = _small_run(engine, settings, folder, run, changes)
     if untouched:
-        text = Manifest.model_validate(MINIMAL | SMALL | {"run": run} | changes).model_dump_json()
-        _MADE[key] = _Made(take_snapshot(engine, folder, store, _words(text, settings, folder)), first, text)
+        _MADE[key] = _Made(take_snapshot(engine, folder, store, _words(settings, folder)), first)
     return first
 
 
@@ -66,15 +65,13 @@ def small_run(engine: Engine, settings: Settings, folder: Path, run: str = "lab/
 class _Made:
     snapshot: Snapshot
     run: SmallRun
-    text: str
 
 
 _MADE: dict[tuple[str, str, str], _Made] = {}
 
 
-def _words(text: str, settings: Settings, folder: Path) -> dict[str, str]:
-    fingerprint = hashlib.sha256(text.encode() + str(folder).encode()).hexdigest()
-    return {"folder": str(folder), "data": str(settings.data), "fingerprint": fingerprint}
+def _words(settings: Settings, folder: Path) -> dict[str, str]:
+    return {"folder": str(folder), "data": str(settings.data)}
 
 
 def _small_run(engine: Engine, settings: Settings, folder: Path, run: str, changes: Mapping[str, Any]) -> SmallRun:

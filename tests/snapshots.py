@@ -23,7 +23,7 @@ class Snapshot:
     counters: Mapping[str, int]
     """PostgreSQL's sequences and how far they came."""
     words: Mapping[str, str]
-    """What is named otherwise elsewhere: folders and what was computed of them, by their name here."""
+    """Folders, which have other names elsewhere, by what they are; fingerprints and the history stay as they were."""
     files: Mapping[str, tuple[bytes, int]]
     """Path below the folder -> (bytes, time of change in ns)."""
     stored: Mapping[str, tuple[bytes, int]]
