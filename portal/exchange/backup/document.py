@@ -61,6 +61,27 @@ class Lost:
     why: str
 
 
+@dataclass(kw_only=True)
+class Contents:
+    """What went from a portal into a backup, or from a backup into a portal."""
+
+    id: str
+    schema: str = ""
+    tables: dict[str, int] = field(default_factory=dict)
+    """Rows by table."""
+    blobs: int = 0
+    blob_bytes: int = 0
+    files: int = 0
+    file_bytes: int = 0
+    elsewhere: int = 0
+    """Places of files in other folders of the machine, which no backup holds."""
+    lost: list[Lost] = field(default_factory=list)
+    """What should be in the backup and could not be read when it was made."""
+    signed_by: str | None = None
+    """Id of the key."""
+    seconds: float = 0.0
+
+
 @dataclass(frozen=True)
 class Manifest:
     """One backup."""

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from portal.catalog.referenced import keeping, referenced
 from portal.catalog.tables import Snapshot, snapshot
 from portal.database import Engine, known_revisions, open_session
 from portal.errors import FileMissing, IntegrityError, PortalError, StorageFull, UsageError
-from portal.exchange.backup.document import Listing, Lost, Manifest, TablePart, write_document
+from portal.exchange.backup.document import Contents, Listing, Lost, Manifest, TablePart, write_document
 from portal.exchange.backup.listings import write_listing
 from portal.exchange.backup.own_places import OwnPlaces
 from portal.exchange.backup.places import BackupPlace, new_id, open_place
@@ -43,28 +43,14 @@ AT_ONCE = 4
 TRIES = 3
 
 
-@dataclass
-class BackupReport:
+@dataclass(kw_only=True)
+class BackupReport(Contents):
     """What a backup holds, and what it took."""
 
-    id: str = ""
-    where: str = ""
-    schema: str = ""
-    tables: dict[str, int] = field(default_factory=dict)
-    """Rows by table."""
-    blobs: int = 0
-    blob_bytes: int = 0
-    files: int = 0
-    file_bytes: int = 0
-    elsewhere: int = 0
-    """Places of files in other folders of this machine, which are not in the backup."""
+    where: str
     copied: int = 0
     """Objects that were not there before, of whatever kind."""
     copied_bytes: int = 0
-    lost: list[Lost] = field(default_factory=list)
-    """What should be in it and could not be read."""
-    signed_by: str | None = None
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -89,7 +75,7 @@ def make_backup(engine: Engine, settings: Settings, where: str, wanted: Wanted |
     made_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     place = open_place(where, settings)
     with place.writing(), keeping(engine, settings.data):
-        job = _Backup(engine, settings, place, wanted, BackupReport(new_id(made_at), where))
+        job = _Backup(engine, settings, place, wanted, BackupReport(id=new_id(made_at), where=where))
         manifest = job.run(made_at)
         place.write(manifest.id, write_document(manifest, key))
     report = job.report

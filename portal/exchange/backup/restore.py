@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -22,7 +22,7 @@ from typing import TypeVar
 from portal.catalog.loaded import Loading, check_empty, loading
 from portal.database import Engine, known_revisions, migrate
 from portal.errors import Conflict, DataFault, IntegrityError
-from portal.exchange.backup.document import Lost, Manifest, TablePart
+from portal.exchange.backup.document import Contents, Manifest, TablePart
 from portal.exchange.backup.listings import read_listing
 from portal.exchange.backup.make import AT_ONCE, KEPT
 from portal.exchange.backup.own_places import OwnPlaces
@@ -44,29 +44,17 @@ MARK = "restoring.json"
 KEY = "signing.key"
 
 
-@dataclass
-class RestoreReport:
+@dataclass(kw_only=True)
+class RestoreReport(Contents):
     """What was put back."""
 
-    id: str
     made_at: str
-    schema: str
     upgraded_to: str | None = None
     """The schema afterwards, where it was another one."""
-    tables: dict[str, int] = field(default_factory=dict)
-    blobs: int = 0
-    blob_bytes: int = 0
     there: int = 0
     """Blobs that were there already: an earlier try had brought them."""
-    files: int = 0
-    file_bytes: int = 0
-    elsewhere: int = 0
-    lost: list[Lost] = field(default_factory=list)
-    """What could not be read when the backup was made."""
-    signed_by: str | None = None
     signing_key: str | None = None
     """Where the private key lies now, where the backup held it."""
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -92,9 +80,14 @@ def restore_backup(engine: Engine, settings: Settings, where: str, chosen: Chose
         raise no_backups(where)
     document = open_document(place, chosen.id or ids[-1], chosen.keys)
     manifest = document.manifest
-    report = RestoreReport(manifest.id, manifest.made_at, manifest.schema)
-    report.signed_by = document.key.key_id if document.key else None
-    report.elsewhere, report.lost = manifest.elsewhere, list(manifest.lost)
+    report = RestoreReport(
+        id=manifest.id,
+        made_at=manifest.made_at,
+        schema=manifest.schema,
+        elsewhere=manifest.elsewhere,
+        lost=list(manifest.lost),
+        signed_by=document.key.key_id if document.key else None,
+    )
     if manifest.schema not in known_revisions():
         raise DataFault(
             f"The backup is of schema {manifest.schema}, which this version does not know.",
