@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from portal.errors import DataFault, TooLarge
-from portal.manifest.expand import ChunkEntry
 from portal.tokens.readers.arrow_messages import BATCH, SCHEMA, Message, decoded_bytes, walk_messages
-from portal.tokens.readers.rows import ReadableFile, ReadOptions, Tally
 from portal.tokens.readers.source import FileBytes
 from portal.tokens.readers.tables import (
     BROKEN,
@@ -24,28 +23,22 @@ from portal.tokens.readers.tables import (
 )
 
 
-class ArrowReader(GroupedReader):
+class _Batch(NamedTuple):
+    """A record batch: its file, the file's schema, and where it lies."""
+
+    source: FileBytes
+    schema: pa.Schema
+    place: Message
+
+
+class ArrowReader(GroupedReader[_Batch]):
     """Rows of one or more arrow files; the group is the record batch."""
 
-    def __init__(self, chunk: ChunkEntry, files: Sequence[ReadableFile], options: ReadOptions) -> None:
-        tally = Tally()
-        self._sources = [FileBytes.of(file, tally) for file in files]
-        self._owners: list[tuple[FileBytes, pa.Schema, Message]] = []
-        groups: list[Group] = []
-        for source in self._sources:
-            messages = list(walk_messages(source))
-            schema, column = _schema(source, messages, chunk.column)
-            for number, message in enumerate(m for m in messages if m.kind == BATCH):
-                groups.append(Group(source.path, column, number, message.rows))
-                self._owners.append((source, schema, message))
-        super().__init__(chunk, options.vocabulary, groups)
-        self.tally = tally
-
-    def close(self) -> None:
-        """Give the files back."""
-        super().close()
-        for source in self._sources:
-            source.close()
+    def _open(self, source: FileBytes) -> list[tuple[Group, _Batch]]:
+        messages = list(walk_messages(source))
+        schema, column = _schema(source, messages, self.chunk.column)
+        batches = enumerate(m for m in messages if m.kind == BATCH)
+        return [(Group(source.path, column, n, m.rows), _Batch(source, schema, m)) for n, m in batches]
 
     def _load(self, number: int) -> Loaded:
         group = self._groups[number]

@@ -5,15 +5,12 @@ Column chunks are never asked about themselves: for a damaged footer the library
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from portal.errors import DataFault, TooLarge
-from portal.manifest.expand import ChunkEntry
-from portal.tokens.readers.rows import ReadableFile, ReadOptions, Tally
 from portal.tokens.readers.source import FileBytes, SeekableFile
 from portal.tokens.readers.tables import (
     BROKEN,
@@ -37,26 +34,23 @@ class _Opened(NamedTuple):
     stream: SeekableFile
 
 
-class ParquetReader(GroupedReader):
+class ParquetReader(GroupedReader[_Opened]):
     """Rows of one or more parquet files; the group is the row group."""
 
-    def __init__(self, chunk: ChunkEntry, files: Sequence[ReadableFile], options: ReadOptions) -> None:
-        tally = Tally()
-        self._sources = [FileBytes.of(file, tally) for file in files]
-        self._owners: list[_Opened] = []
-        groups: list[Group] = []
-        for source in self._sources:
-            opened, own = _open(source, chunk.column)
-            groups += own
-            self._owners += [opened] * len(own)
-        super().__init__(chunk, options.vocabulary, groups)
-        self.tally = tally
-
-    def close(self) -> None:
-        """Give the files back."""
-        super().close()
-        for source in self._sources:
-            source.close()
+    def _open(self, source: FileBytes) -> list[tuple[Group, _Opened]]:
+        try:
+            stream = source.as_file()
+            # The columns of a group lie side by side.
+            stream.ahead = True
+            file = pq.ParquetFile(stream, pre_buffer=False)
+            column = token_column(file.schema_arrow, self.chunk.column, source.path)
+            counts = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
+        except BROKEN as error:
+            raise DataFault(f"{source.path} is not a readable parquet file ({error}).", REMEDY) from None
+        if min(counts, default=0) < 0:
+            raise DataFault(f"{source.path} announces a negative number of rows.", REMEDY)
+        opened = _Opened(file, stream)
+        return [(Group(source.path, column, number, rows), opened) for number, rows in enumerate(counts)]
 
     def _load(self, number: int) -> Loaded:
         group, (file, stream) = self._groups[number], self._owners[number]
@@ -77,21 +71,6 @@ class ParquetReader(GroupedReader):
             raise DataFault(f"row group {group.number} of {group.path} holds {len(table):,} rows.", REMEDY)
         begin, end = stream.touched or (0, 0)
         return Loaded(table, begin, end - begin)
-
-
-def _open(source: FileBytes, declared: str | None) -> tuple[_Opened, list[Group]]:
-    try:
-        stream = source.as_file()
-        # The columns of a group lie side by side.
-        stream.ahead = True
-        file = pq.ParquetFile(stream, pre_buffer=False)
-        column = token_column(file.schema_arrow, declared, source.path)
-        counts = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
-    except BROKEN as error:
-        raise DataFault(f"{source.path} is not a readable parquet file ({error}).", REMEDY) from None
-    if min(counts, default=0) < 0:
-        raise DataFault(f"{source.path} announces a negative number of rows.", REMEDY)
-    return _Opened(file, stream), [Group(source.path, column, number, rows) for number, rows in enumerate(counts)]
 
 
 def _too_large(group: Group) -> TooLarge:

@@ -9,14 +9,15 @@ import threading
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from portal.errors import DataFault, PortalError
 from portal.manifest.expand import ChunkEntry
-from portal.tokens.readers.rows import FileRows, Ids, Place, Row, RowFault, RowReader, as_ids
+from portal.tokens.readers.rows import FileRows, Ids, Place, ReadableFile, ReadOptions, Row, RowFault, RowReader, as_ids
+from portal.tokens.readers.source import FileBytes
 
 COLUMN = "token_ids"
 SOURCE = "source"
@@ -30,6 +31,8 @@ BROKEN = (pa.ArrowException, OSError, ValueError, KeyError)
 REMEDY = "The file is damaged or cut short: fetch it again."
 
 Table: TypeAlias = "pa.Table | pa.RecordBatch"
+Owner = TypeVar("Owner")
+"""What a group is read from."""
 
 
 class Group(NamedTuple):
@@ -49,21 +52,30 @@ class Loaded(NamedTuple):
     length: int
 
 
-class GroupedReader(RowReader):
-    """Rows by group; `_load` reads one group."""
+class GroupedReader(RowReader, Generic[Owner]):
+    """Rows by group: `_open` tells the groups of a file, `_load` reads one of them."""
 
-    def __init__(self, chunk: ChunkEntry, vocabulary: int | None, groups: Sequence[Group]) -> None:
-        super().__init__(chunk, vocabulary)
-        self._groups = groups
-        self._places = FileRows([group.rows for group in groups])
+    def __init__(self, chunk: ChunkEntry, files: Sequence[ReadableFile], options: ReadOptions) -> None:
+        super().__init__(chunk, options.vocabulary)
+        self._sources = [FileBytes.of(file, self.tally) for file in files]
+        found = [pair for source in self._sources for pair in self._open(source)]
+        self._groups = [group for group, _ in found]
+        self._owners = [owner for _, owner in found]
+        self._places = FileRows([group.rows for group in self._groups])
         self.rows = self._places.total
         self._kept: OrderedDict[int, Loaded] = OrderedDict()
         self._turn = threading.Lock()
 
     def close(self) -> None:
-        """Forget what is kept."""
+        """Forget what is kept, and give the files back."""
         with self._turn:
             self._kept.clear()
+        for source in self._sources:
+            source.close()
+
+    @abstractmethod
+    def _open(self, source: FileBytes) -> list[tuple[Group, Owner]]:
+        """Every group of a file, and what it is read from; DataFault where the file is none of the format."""
 
     @abstractmethod
     def _load(self, number: int) -> Loaded:
