@@ -11,7 +11,7 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,8 +19,9 @@ import orjson
 from sqlalchemy import text
 from sqlmodel import Session, col, select
 
+from portal.catalog.audit.writing import put_on_record
 from portal.catalog.tombstones import purged_releases
-from portal.database import Engine
+from portal.database import Engine, open_session
 from portal.errors import Unavailable
 from portal.models import File, Job, JobOutput
 
@@ -82,6 +83,21 @@ def referenced(session: Session, names: Collection[str]) -> set[str]:
     for files in session.exec(kept.execution_options(yield_per=100)):
         found.update(asked.intersection(_SHA256.findall(orjson.dumps(files).decode())))
     return found
+
+
+def put_removal_on_record(
+    engine: Engine, by: str, reason: str, blobs: Mapping[str, int], run: str | None = None
+) -> None:
+    """That ``by`` takes these blobs (sha256 -> size) away, and why: before they go, so that none goes without an entry.
+
+    Of a removal that was cut off, the next one names again what is still there.
+    """
+    if not blobs:
+        return
+    detail = {"files": len(blobs), "bytes": sum(blobs.values()), "reason": reason, "sha256": sorted(blobs)}
+    with open_session(engine) as session:
+        put_on_record(session, "store.cleaned", by, "store:own", run, detail)
+        session.commit()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from portal.catalog.audit.writing import OPERATOR
 from portal.cli.catalogs import open_catalog
 from portal.cli.portals import AsJson
 from portal.cli.terminal import number, print_json, print_table, say, size
@@ -47,7 +48,10 @@ def store(
         )
     settings = Settings()
     with open_catalog(settings, create=False) as engine:
-        report = (remove_unreferenced if remove else look_at_store)(engine, settings, age)
+        if remove:
+            report = remove_unreferenced(engine, settings, age, OPERATOR)
+        else:
+            report = look_at_store(engine, settings, age)
     if as_json:
         print_json(_as_dict(report))
     else:

@@ -73,7 +73,7 @@ def _here(settings: Settings, run: str, reason: str, version: int | None, purge:
             told |= {"jobs_ended": done.jobs.ended, "jobs_running": done.jobs.running}
         if purge:
             gone = withdrawals.purge(engine, run, OPERATOR, version)
-            removed = remove_purged(engine, settings, gone.purged)
+            removed = remove_purged(engine, settings, gone, OPERATOR)
             told |= {"purged": gone.versions, "removed_bytes": removed.bytes, "current": gone.current}
     return told
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from portal.catalog.referenced import referenced, removing
+from portal.catalog.audit.writing import PORTAL
+from portal.catalog.referenced import put_removal_on_record, referenced, removing
 from portal.database import Engine, open_session
 from portal.settings import Settings
 from portal.storage.blobs import BlobStore, HeldBlob, open_blobs
@@ -54,8 +55,11 @@ def look_at_store(engine: Engine, settings: Settings, older_than: timedelta = DE
     return report
 
 
-def remove_unreferenced(engine: Engine, settings: Settings, older_than: timedelta = DEFAULT_AGE) -> StoreReport:
-    """Remove them. Each is looked at again while nobody can record a reference to it.
+def remove_unreferenced(
+    engine: Engine, settings: Settings, older_than: timedelta = DEFAULT_AGE, by: str = PORTAL
+) -> StoreReport:
+    """Remove them, and leave an entry in the history that ``by`` did. Each is looked at again while nobody can record a
+    reference to it.
 
     Unavailable where publications hold the store for long; what was removed by then stays removed.
     """
@@ -64,11 +68,21 @@ def remove_unreferenced(engine: Engine, settings: Settings, older_than: timedelt
     for batch in _batches(report.unreferenced):
         with removing(engine, settings.data):
             spare = _still_old(_spare(engine, settings, batch), blobs, older_than)
+            put_removal_on_record(engine, by, _why(older_than), {blob.sha256: blob.size for blob in spare})
             for blob in spare:
                 blobs.remove(blob.sha256)
         gone += spare
     report.unreferenced, report.removed = gone, True
     return report
+
+
+def _why(older_than: timedelta) -> str:
+    return f"No release, job or upload referred to them, and they came more than {_age(older_than)} before."
+
+
+def _age(older_than: timedelta) -> str:
+    hours = older_than.total_seconds() / 3600
+    return f"{hours / 24:g} days" if hours >= 48 else f"{hours:g} hours"
 
 
 def _spare(engine: Engine, settings: Settings, found: Sequence[HeldBlob]) -> list[HeldBlob]:

@@ -135,7 +135,13 @@ def show_entry(entry: EntryView) -> ShownEntry:
     kind, _, name = entry.object.partition(":")
     link = _link(kind, name)
     facts = [(key.replace("_", " "), _short(value)) for key, value in entry.detail.items() if _is_short(value)]
-    said = name if kind in ("release", "run") else f"{kind} {name[:16] + '…' if kind == 'key' else name}"
+    said = (
+        "the portal's own store"
+        if kind == "store"
+        else name
+        if kind in ("release", "run")
+        else f"{kind} {name[:16] + '…' if kind == 'key' else name}"
+    )
     return ShownEntry(entry, WORDS.get(entry.action, entry.action), said, link, facts)
 
 

@@ -56,7 +56,7 @@ def withdraw_run(request: Request, caller: AllowedCaller, run: RunName, body: Wi
         told |= {"jobs_ended": done.jobs.ended, "jobs_running": done.jobs.running}
     if body.purge:
         gone = purge(desk.engine, run, caller.name, body.version)
-        removed = remove_purged(desk.engine, desk.settings, gone.purged)
+        removed = remove_purged(desk.engine, desk.settings, gone, caller.name)
         told |= {"purged": gone.versions, "removed_bytes": removed.bytes, "current": gone.current}
     return Response(as_json(told), 200, {"Cache-Control": "no-store"}, "application/json")
 

@@ -37,6 +37,11 @@ def test_a_store_is_looked_at_and_cleared(portal: Portal, data: Path) -> None:
     gone = portal("store", "--unreferenced", "--remove")
     assert (gone.code, "Removed: 1 files, 3 B" in gone.out) == (0, True), gone.out
     assert portal("store", "--json").json["blobs"] == 1
+    assert portal("store", "--unreferenced", "--remove").code == 0, "nothing left to remove is nothing to record"
+    (entry,) = portal("audit", "list", "--json").json
+    assert (entry["actor"], entry["action"], entry["object"]) == ("operator", "store.cleaned", "store:own")
+    reason = "No release, job or upload referred to them, and they came more than 7 days before."
+    assert entry["detail"] == {"files": 1, "bytes": 3, "reason": reason, "sha256": [old]}
 
 
 def test_what_would_be_a_mistake_is_refused(portal: Portal, data: Path) -> None:

@@ -16,10 +16,13 @@ import pytest
 from sqlalchemy import Engine
 from sqlmodel import select
 
+from portal.catalog.audit.listing import list_entries
 from portal.catalog.referenced import keeping, removing
+from portal.catalog.withdrawals import purge, withdraw
 from portal.database import open_session
 from portal.errors import MissingBlobs, Unavailable
 from portal.exchange import received
+from portal.exchange.purging import remove_purged
 from portal.exchange.received import publish_received
 from portal.exchange.unreferenced import look_at_store, remove_unreferenced
 from portal.models import File, Job, JobAttempt, JobOutput
@@ -102,6 +105,23 @@ def test_only_what_nothing_refers_to_goes(tmp_path: Path, own: Settings, engine:
     assert {blob.sha256 for blob in blobs.list_held()} == kept
     assert put(own, tmp_path / "more", b"a") == spare
     assert blobs.has(spare) == 1
+    with open_session(engine) as session:
+        newest = list_entries(session, None).items[0]
+    assert (newest.actor, newest.action, newest.detail["sha256"]) == ("portal", "store.cleaned", [spare])
+
+
+def test_bytes_of_a_purged_run_leave_an_entry(tmp_path: Path, settings: Settings, engine: Engine) -> None:
+    document, files = sent(write_release(tmp_path / "release"), settings)
+    run = publish_received(settings, engine, document, files, "ada").run
+    withdraw(engine, run, "ada", "Wrong.")
+    removed = remove_purged(engine, settings, purge(engine, run, "root"), "root")
+    digests = {sha256 for sha256, _ in files.values()}
+    assert (removed.files, removed.bytes) == (len(digests), sum(dict(files.values()).values()))
+    with open_session(engine) as session:
+        newest = list_entries(session, None).items[0]
+    assert (newest.actor, newest.action, newest.run) == ("root", "store.cleaned", run)
+    told = {"files": removed.files, "bytes": removed.bytes, "reason": f"{run} was purged.", "sha256": sorted(digests)}
+    assert newest.detail == told
 
 
 def test_a_removal_waits_for_a_publication_that_has_found_its_files(
