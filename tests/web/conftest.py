@@ -23,6 +23,12 @@ def app(settings: Settings) -> Iterator[FastAPI]:
 
 
 @pytest.fixture
+def http(app: FastAPI) -> TestClient:
+    """Asks the portal as it is, and follows no redirect."""
+    return TestClient(app, raise_server_exceptions=False, follow_redirects=False)
+
+
+@pytest.fixture
 def small(app: FastAPI, engine: Engine, settings: Settings, tmp_path: Path) -> SmallRun:
     return small_run(engine, settings, tmp_path / "release")
 

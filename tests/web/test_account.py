@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from sqlalchemy import Engine, update
 from sqlmodel import col
 from starlette.testclient import TestClient
 
 from portal.catalog.accounts import ROLES, create_token
 from portal.catalog.sessions import begin_session, end_other_sessions, find_session
-from portal.database import create_database_engine, open_session
+from portal.database import open_session
 from portal.models import BrowserSession
 from portal.settings import Settings
 from portal.web.app import create_app
@@ -24,22 +22,9 @@ OWN = {"Origin": "http://testserver"}
 
 
 @pytest.fixture
-def app(sqlite_settings: Settings) -> Iterator[FastAPI]:
-    made = create_app(sqlite_settings)
-    yield made
-    made.state.desk.close()
-
-
-@pytest.fixture
-def engine(sqlite_settings: Settings) -> Iterator[Engine]:
-    made = create_database_engine(sqlite_settings)
-    yield made
-    made.dispose()
-
-
-@pytest.fixture
-def http(app: FastAPI) -> TestClient:
-    return TestClient(app, raise_server_exceptions=False, follow_redirects=False)
+def settings(sqlite_settings: Settings) -> Settings:
+    """One database is enough for what these tests are about."""
+    return sqlite_settings
 
 
 def sign_in(http: TestClient, secret: str) -> None:

@@ -46,11 +46,6 @@ def tiny(app: FastAPI, engine: Engine, settings: Settings, tmp_path: Path) -> st
 
 
 @pytest.fixture
-def http(app: FastAPI) -> TestClient:
-    return TestClient(app, raise_server_exceptions=False, follow_redirects=False)
-
-
-@pytest.fixture
 def ada(http: TestClient, engine: Engine) -> TestClient:
     """A browser whose owner has signed in as a publisher."""
     secret, _ = create_token(engine, "publisher", "ada")

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from fastapi import FastAPI
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from portal.catalog.accounts import create_token
 from portal.catalog.answers import FoundFinding
 from portal.catalog.record import finding_key
-from portal.database import create_database_engine
 from portal.settings import Settings
-from portal.web.app import create_app
 from tests.builders import record
 
 OWN = {"Origin": "http://testserver"}
@@ -24,23 +19,14 @@ AT = f"/runs/lab/f/findings/{finding_key(FOUND)}"
 
 
 @pytest.fixture
-def app(sqlite_settings: Settings) -> Iterator[FastAPI]:
-    made = create_app(sqlite_settings)
-    record(made.state.desk.engine, sqlite_settings, {"run": "lab/f", "training": {"last_step": 100}}, findings=[FOUND])
-    yield made
-    made.state.desk.close()
+def settings(sqlite_settings: Settings) -> Settings:
+    """One database is enough for what these tests are about."""
+    return sqlite_settings
 
 
-@pytest.fixture
-def engine(sqlite_settings: Settings) -> Iterator[Engine]:
-    made = create_database_engine(sqlite_settings)
-    yield made
-    made.dispose()
-
-
-@pytest.fixture
-def http(app: FastAPI) -> TestClient:
-    return TestClient(app, raise_server_exceptions=False, follow_redirects=False)
+@pytest.fixture(autouse=True)
+def found(engine: Engine, settings: Settings) -> None:
+    record(engine, settings, {"run": "lab/f", "training": {"last_step": 100}}, findings=[FOUND])
 
 
 def sign_in(http: TestClient, engine: Engine, role: str, organisation: str | None = None) -> str:
