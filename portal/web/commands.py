@@ -82,7 +82,7 @@ def pair_commands(pair: Pair, plan: DownloadPlan, steps: int | None, portal: str
     choice += f", {tuple(pair.parts)!r}" if pair.parts else ""
     return [
         (
-            "In parallel, resumable, verified",
+            "In parallel, resumable, verified" + (" where a sha256 is known" if pair.unhashed else ""),
             f"{_portal(portal)} pair {_q(pair.run)} {pair.step} {asked} --to {_q(folder)}",
         ),
         *_hub_files(pair),

@@ -103,5 +103,13 @@ def _drawn(batch: Inspection, token: int) -> dict[str, Any]:
 
 def _unreadable(request: Request, db: Session, asked: Asked, error: PortalError) -> Response:
     """Why the batch cannot be shown, with what can be done instead."""
-    context = {"detail": get_run(db, asked.run), "tab": "Timeline", "step": asked.step, "error": error}
+    facts = load_facts(db, asked.run)
+    chunks = data_at(facts, get_desk(request).settings, asked.step).chunks if 0 < asked.step <= facts.last_step else []
+    context = {
+        "detail": get_run(db, asked.run),
+        "tab": "Timeline",
+        "step": asked.step,
+        "error": error,
+        "chunks": chunks,
+    }
     return render(request, "tokens/unreadable.html", context, error.status)

@@ -95,8 +95,11 @@ export class Chart {
     const open = this.panels.filter((panel) => !panel.folded);
     const last = open.at(-1);
     const given = this.figure.layout;
+    const ticks = ticksIn(this.width());
+    // Between two steps there is nothing to name.
+    const apart = this.range[1] - this.range[0] < ticks ? { dtick: 1 } : { nticks: ticks };
     const layout = { ...given, height: this.height + this.margin.b, font: { family: ink.font, size: 11, color: ink.soft } };
-    layout.xaxis = { ...given.xaxis, ...axis, tickangle: 0, nticks: ticksIn(this.width()), range: [...this.range], anchor: last ? last.axis.replace("axis", "") : "y" };
+    layout.xaxis = { ...given.xaxis, ...axis, tickangle: 0, ...apart, range: [...this.range], anchor: last ? last.axis.replace("axis", "") : "y" };
     this.panels.forEach((panel) => {
       delete layout[panel.axis];
       if (panel.folded) return;

@@ -78,7 +78,7 @@ function title() {
 function counted(panel) {
   const sum = (name) => panel.curves.reduce((total, curve) => total + curve[name], 0);
   const parts = [`${whole(sum("points"))} points`, panel.curves.every((curve) => curve.raw) ? "every point drawn" : "min–max shown"];
-  for (const [name, told] of [["nan", "NaN"], ["inf", "infinite"], ["spikes", "spikes marked"], ["hidden", "≤ 0 cannot be drawn on a log axis"]]) {
+  for (const [name, told] of [["nan", "NaN"], ["inf", "infinite"], ["spikes", sum("spikes") === 1 ? "spike marked" : "spikes marked"], ["hidden", "≤ 0 cannot be drawn on a log axis"]]) {
     if (sum(name)) parts.push(`${whole(sum(name))} ${told}`);
   }
   return parts.join(" · ");

@@ -2,6 +2,7 @@
 import { measured, whole } from "./numbers.js";
 
 const AROUND = 20;
+const BESIDE = 5;
 
 /** Of each open panel's own curve the marked spike that rises furthest over what is usual around it: `{name, step, value}`. */
 function largest(chart) {
@@ -21,11 +22,36 @@ function largest(chart) {
   });
 }
 
+/** Where no spike is marked: of each open panel's own curve the place that rises furthest over both its sides, if any does. */
+function furthest(chart) {
+  return chart.panels.flatMap((panel) => {
+    const curve = panel.curves[0];
+    if (panel.folded || !curve) return [];
+    const tops = Array.from(curve.max ?? curve.mean);
+    // Of what lies between two points a part: the round corner of a schedule rises by a hair, and is no event.
+    const least = 0.2 * middle(tops.slice(1).map((value, at) => Math.abs(value - tops[at])));
+    let best = null;
+    for (const [at, value] of tops.entries()) {
+      const rise = value - Math.max(middle(tops.slice(Math.max(at - BESIDE, 0), at)), middle(tops.slice(at + 1, at + 1 + BESIDE)));
+      if (rise > (best?.rise ?? least)) best = { name: panel.name, step: curve.max_step[at], value, rise };
+    }
+    return best ? [best] : [];
+  });
+}
+
+/** The median of the finite ones; NaN, over which nothing rises, where there are none. */
+function middle(values) {
+  const finite = values.filter(Number.isFinite).sort((a, b) => a - b);
+  return finite[finite.length >> 1] ?? NaN;
+}
+
 /** Fills `node`; a press on one is heard by `onChoose(step)`. */
 export function showLargest(node, chart, onChoose) {
-  const found = largest(chart);
+  const marked = largest(chart);
+  const found = marked.length ? marked : furthest(chart);
   const all = chart.figure.first <= 1 && chart.figure.last >= chart.figure.end;
-  const told = found.length ? `Largest spike${found.length > 1 ? "s" : ""}${all ? "" : " in view"}` : `No spike stands out in ${all ? "what is drawn" : "this part"}.`;
+  const none = `No spike stands out in ${all ? "what is drawn" : "this part"}.${found.length ? " Furthest above its neighbours" : ""}`;
+  const told = marked.length ? `Largest spike${found.length > 1 ? "s" : ""}${all ? "" : " in view"}` : none;
   node.replaceChildren(
     Object.assign(document.createElement("span"), { className: "soft", textContent: told }),
     ...found.map(({ name, step, value }) => {

@@ -1,5 +1,6 @@
 // The token inspector: parts of a long row come and go as it is scrolled; a span has an address and can be taken along.
 import { say } from "./page.js";
+import { markRow, showRow } from "./rowlist.js";
 
 const MARGIN = 200;
 const SHOWN = ["ids", "onlyids"];
@@ -337,12 +338,7 @@ function open() {
 
 document.addEventListener("htmx:afterSettle", () => {
   open();
-  const row = document.getElementById("tokens")?.dataset.row ?? new URL(location.href).searchParams.get("row");
-  for (const link of document.querySelectorAll(".rows a")) {
-    if (link.dataset.row === row) {
-      link.setAttribute("aria-current", "true");
-      link.scrollIntoView({ block: "nearest" });
-    } else link.removeAttribute("aria-current");
-  }
+  markRow(document.getElementById("tokens")?.dataset.row ?? new URL(location.href).searchParams.get("row"));
 });
 open();
+showRow();

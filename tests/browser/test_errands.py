@@ -92,6 +92,19 @@ def test_spike_tokens_pair_and_link_in_six_presses(visitor: tuple[Visitor, str])
     expect(page.get_by_role("main")).to_contain_text(f"{int(step):,}")
 
 
+def test_where_no_spike_stands_out_the_furthest_rise_is_a_click_away(demo: str, browser: Browser) -> None:
+    page = browser.new_page(base_url=demo, viewport={"width": 360, "height": 800})
+    page.goto("/runs/demo/tiny?series=loss&first=100&last=200")
+    expect(page.locator(".largest")).to_contain_text("No spike stands out in this part. Furthest above its neighbours")
+    told = page.locator(".largest a")
+    box = told.bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= 360, "it is seen without scrolling sideways"
+    told.click()
+    expect(page.get_by_role("heading", name="At step 174")).to_be_in_viewport()
+    page.close()
+
+
 def test_who_sees_no_spike_is_told_so(demo: str, browser: Browser) -> None:
     page = browser.new_page(base_url=demo)
     page.goto("/runs/demo/tiny?series=lr")

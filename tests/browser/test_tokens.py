@@ -41,6 +41,7 @@ def test_special_tokens_and_document_starts_are_drawn(look: Watched) -> None:
 
 
 def test_attacks_are_shown_as_text(look: Watched) -> None:
+    assert look.open(RUN).evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing runs over the edge"
     page = look.open(f"{TOKENS}?row=0")
     assert ATTACKS[0] in page.locator(".tokens").inner_text()
     page = look.open(f"{TOKENS}?row={len(ATTACKS) - 1}")
@@ -153,6 +154,18 @@ def test_a_long_row_is_never_in_the_page_whole(look: Watched, step: int, ids: in
     expect(page.locator("#token-head")).to_have_attribute("data-at", str(ids - 1))
     assert chosen(page) == f"0-{ids - 1}"
     assert look.complaints == []
+
+
+def test_the_list_shows_the_row_that_is_open_and_chosen_ids_are_legible(look: Watched) -> None:
+    page = look.open("/runs/lab/wide/steps/1/tokens?row=1117&t=20-40&show=ids")
+    row = page.locator(".rows a[aria-current]")
+    inside = "link => link.closest('.rows').getBoundingClientRect().bottom - link.getBoundingClientRect().bottom"
+    assert row.evaluate(inside) >= 0
+    assert page.evaluate("scrollY") == 0
+    number, token = page.locator(".tokens b.picked").first.evaluate(
+        "token => [getComputedStyle(token, '::after').color, getComputedStyle(token).color]"
+    )
+    assert number == token
 
 
 def test_a_link_deep_into_a_long_row_shows_what_it_names(look: Watched) -> None:
