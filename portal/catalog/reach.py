@@ -17,6 +17,7 @@ from portal.models import BlockDigests
 from portal.settings import Settings
 from portal.storage import LocalStore, Meter, Store, open_remote, refuse_store
 from portal.storage.hashing import BLOCK_ALGORITHM
+from portal.storage.published import look_twice, states_other
 from portal.tokens.readers import ReadableFile, is_indexed
 
 KEPT_DIGESTS = 256
@@ -116,8 +117,14 @@ def look(file: ReadableFile, meter: Meter) -> tuple[str, int, int | str]:
             return file.uri, -1, 0
         _check_size(file, now.st_size)
         return file.uri, now.st_size, now.st_mtime_ns
-    seen = file.store.seen(file.uri, meter)
+    seen = look_twice(file.store, file.uri, file.size, file.sha256, lambda: file.store.seen(file.uri, meter))
     _check_size(file, seen.size)
+    if states_other(seen, file.sha256):
+        raise IntegrityError(
+            f"{file.path} has sha256 {seen.etag} where it lies; it was published with {file.sha256}.",
+            "Restore the published file, or publish the run again.",
+            file=file.path,
+        )
     return file.uri, seen.size, seen.etag
 
 

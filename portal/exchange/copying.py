@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from portal.catalog.files import FilePlace, FileRow
 from portal.errors import FileMissing, IntegrityError, PortalError
 from portal.settings import Settings
-from portal.storage import open_store
+from portal.storage import StoredFile, open_store
 from portal.storage.pace import Pace
+from portal.storage.published import look_twice
 
 PIECE = 8 << 20
 GROUP = 4
@@ -45,7 +46,7 @@ def open_source(file: FileRow, settings: Settings, pace: Pace, places: Sequence[
     error: PortalError = FileMissing(f"{file.path} has no known place.", "Publish the run from where its files lie.")
     for place in file.places if places is None else places:
         try:
-            found = open_store(place.uri, settings).stat(place.uri)
+            found = _stat(place.uri, file, settings)
         except PortalError as failed:
             error = failed
             continue
@@ -56,6 +57,11 @@ def open_source(file: FileRow, settings: Settings, pace: Pace, places: Sequence[
             "Restore the published file, or publish the run again.",
         )
     raise error
+
+
+def _stat(uri: str, file: FileRow, settings: Settings) -> StoredFile:
+    store = open_store(uri, settings)
+    return look_twice(store, uri, file.size, file.sha256, lambda: store.stat(uri))
 
 
 def read_checked(source: Source, file: FileRow) -> Iterator[bytes]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import re
 from collections.abc import Iterator, Sequence
 
 from blake3 import blake3
@@ -22,13 +21,13 @@ from portal.storage import Meter, StoredFile, open_remote, open_store
 from portal.storage.blocks import KnownBlocks
 from portal.storage.hashing import BLOCK_SIZE, FileDigest
 from portal.storage.pace import Pace
+from portal.storage.published import look_twice, states_other
 from portal.storage.ranged import RangedStore
 from portal.tokens.readers import ReadableFile, is_indexed
 from portal.tokens.readers.lines import OffsetBuilder, index_path, save_index
 
 GROUP = 4
 """Blocks read side by side."""
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _dice = random.SystemRandom()
 
 
@@ -78,10 +77,10 @@ class RemoteLook:
         """What became of a file, and the digests of its blocks where these were not known and it was read whole."""
         try:
             store = open_remote(file.uri, self._settings)
-            found = store.stat(file.uri, self._meter)
+            found = look_twice(store, file.uri, file.size, file.sha256, lambda: store.stat(file.uri, self._meter))
             if file.size is not None and found.size != file.size:
                 return _resized(file, found.size), None
-            if _SHA256.fullmatch(found.etag) and file.sha256 and found.etag != file.sha256:
+            if states_other(found, file.sha256):
                 message = f"{file.path}: where it lies, another sha256 is stated than it was published with."
                 return CheckedFile(file, "changed", 0, None, message, {"found_sha256": found.etag}), None
             indexing = self._sample is None and self._lacks_lines(file, store)
@@ -106,6 +105,7 @@ class RemoteLook:
         compared, wrong = 0, []
         for index, data in self._read(store, file.uri, known, wanted):
             if not known.is_sound(index, data):
+                store.forget(file.uri)
                 ((_, data),) = self._read(store, file.uri, known, [index])
             if known.is_sound(index, data):
                 compared += len(data)
@@ -127,6 +127,7 @@ class RemoteLook:
     ) -> tuple[CheckedFile, FileDigest | None]:
         digest, lines = self._hash(store, file, size, indexing)
         if digest.sha256 != file.sha256:
+            store.forget(file.uri)
             digest, lines = self._hash(store, file, size, indexing)
         if digest.sha256 == file.sha256:
             if lines is not None and not lines.too_dense:

@@ -37,6 +37,10 @@ class CheckedStore:
         """What `stat` says."""
         return self.stat(uri)
 
+    def forget(self, uri: str) -> None:
+        """In the store below."""
+        self._store.forget(uri)
+
     def list_files(self, uri: str) -> Iterator[StoredFile]:
         """What the store below lists."""
         return self._store.list_files(uri)
@@ -87,7 +91,10 @@ class CheckedStore:
                 found[index] = data
             else:
                 doubted.append(index)
-        # A bit may flip on its way: what differs is fetched once more before the store is accused.
+        # A bit may flip on its way, and a branch may have gone on: what differs is fetched once more before the store is
+        # accused, from where the address leads now.
+        if doubted:
+            self._store.forget(uri)
         for index, data in zip(doubted, self._raw(uri, doubted, meter), strict=True):
             if not self._known.is_sound(index, data):
                 offset, length = self._known.bounds(index)

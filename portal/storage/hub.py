@@ -1,13 +1,15 @@
 """Files at ``hf://[datasets/]org/name[@revision]/path``: any server that speaks the Hugging Face Hub's dialect.
 
-A revision is resolved to its commit once and read from that commit ever after, so what a branch means later changes
-nothing. huggingface_hub asks without a time limit and reads no ranges, so the few questions needed are asked here.
+A revision is read from the commit that it means, which is asked for anew every few seconds: a branch goes on when its
+authors publish, and whoever read a file meanwhile is told where its content is another. huggingface_hub asks without a time
+limit and reads no ranges, so the few questions needed are asked here.
 """
 
 from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,9 +26,15 @@ from portal.storage.wire import Asked, Reply, Wire
 
 MOST_JSON = 64 << 20
 MOST_PAGES = 10_000
+COMMIT_S = 15.0
+"""Seconds after which a branch or tag is asked for its commit anew."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]{0,95}")
+_CONTENT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+"""Etags that name content: git's id of it, or its sha256. Others may change from server to server."""
 _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
+
+_Revision = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -60,12 +68,14 @@ class HubStore(RangedStore):
         self._wire = wire
         self._endpoint = endpoint.rstrip("/")
         self._private = {"Authorization": f"Bearer {token}"} if token else {}
-        self._commits: dict[tuple[str, str, str], str] = {}
-        self._lock_commits = threading.Lock()
+        self._commits: dict[_Revision, tuple[str, float]] = {}
+        self._asking = tuple(threading.Lock() for _ in range(16))
+        """One for each revision being asked for, by its name: readers of many files of it ask once."""
 
     def list_files(self, uri: str) -> Iterator[StoredFile]:
         """Every file below a folder of a repository, by path; FileMissing where there is none."""
         place, counted = HubPlace.of(uri), Meter()
+        self.forget(uri)
         commit = self._commit(uri, place, counted)
         folder = place.path.strip("/")
         below = f"/{quote(folder)}" if folder else ""
@@ -94,8 +104,13 @@ class HubStore(RangedStore):
         return f"{uri[:500]} at {self._endpoint}"
 
     def commit_of(self, uri: str) -> str:
-        """The 40-hex commit that the revision of ``uri`` meant when it was first asked for."""
+        """The 40-hex commit that the revision of ``uri`` meant a few seconds ago at most."""
         return self._commit(uri, HubPlace.of(uri), Meter())
+
+    def forget(self, uri: str) -> None:
+        """Ask for the commit anew with the next question, and look at the file as if for the first time."""
+        super().forget(uri)
+        self._commits.pop(_revision(HubPlace.of(uri)), None)
 
     def _stat(self, uri: str, meter: Meter) -> StoredFile:
         place = HubPlace.of(uri)
@@ -107,7 +122,7 @@ class HubStore(RangedStore):
         size = int(linked) if linked.isdecimal() else size_of(reply)
         if size is None:
             raise Unavailable(f"{self.name(uri)}: the Hub does not say how long it is.", "Look at the Hub's own log.")
-        return StoredFile(uri, place.path.rpartition("/")[2], size, None)
+        return StoredFile(uri, place.path.rpartition("/")[2], size, None, _content(reply))
 
     def _piece(self, uri: str, offset: int, length: int, meter: Meter) -> Piece:
         place = HubPlace.of(uri)
@@ -120,8 +135,8 @@ class HubStore(RangedStore):
         piece = read_piece(
             reply, self.name(uri), offset, length, lambda size: self.cut_short(uri, offset, length, size)
         )
-        # A commit never changes; the storage behind it has etags of its own.
-        return Piece(piece.data, piece.size)
+        # The storage behind it has etags of its own; what the Hub says names the content, in any commit.
+        return Piece(piece.data, piece.size, _content(reply))
 
     def _resolve(self, uri: str, place: HubPlace, meter: Meter) -> str:
         if not place.path:
@@ -138,19 +153,22 @@ class HubStore(RangedStore):
     def _commit(self, uri: str, place: HubPlace, meter: Meter) -> str:
         if _COMMIT.fullmatch(place.revision):
             return place.revision
-        key = place.kind, place.repository, place.revision
-        with self._lock_commits:
-            known = self._commits.get(key)
-        if known is None:
-            told, _ = self._json(uri, f"{self._api(place)}/revision/{quote(place.revision, safe='')}", meter)
-            known = str(told.get("sha", "")) if isinstance(told, dict) else ""
-            if not _COMMIT.fullmatch(known):
-                raise Unavailable(
-                    f"{self.name(uri)}: the Hub does not say which commit {place.revision} is.",
-                    "Check PORTAL_HF_ENDPOINT.",
-                )
-            with self._lock_commits:
-                known = self._commits.setdefault(key, known)
+        key = _revision(place)
+        with self._asking[hash(key) % len(self._asking)]:
+            known, at = self._commits.get(key, ("", 0.0))
+            if not known or time.monotonic() - at > COMMIT_S:
+                known = self._asked_commit(uri, place, meter)
+                self._commits[key] = known, time.monotonic()
+        return known
+
+    def _asked_commit(self, uri: str, place: HubPlace, meter: Meter) -> str:
+        told, _ = self._json(uri, f"{self._api(place)}/revision/{quote(place.revision, safe='')}", meter)
+        known = str(told.get("sha", "")) if isinstance(told, dict) else ""
+        if not _COMMIT.fullmatch(known):
+            raise Unavailable(
+                f"{self.name(uri)}: the Hub does not say which commit {place.revision} is.",
+                "Check PORTAL_HF_ENDPOINT.",
+            )
         return known
 
     def _json(self, uri: str, address: str, meter: Meter) -> tuple[Any, str | None]:
@@ -187,3 +205,14 @@ class HubStore(RangedStore):
             "RevisionNotFound": f"{where} has no revision {place.revision} (any more).",
         }.get(code, f"{self.name(uri)} is not there.")
         return FileMissing(missing, "Correct its address in the manifest, or restore it on the Hub.")
+
+
+def _revision(place: HubPlace) -> _Revision:
+    return place.kind, place.repository, place.revision
+
+
+def _content(reply: Reply) -> str:
+    """What the Hub calls the content of a file; empty where it has no such name for it."""
+    told = reply.first.get("x-linked-etag") or reply.first.get("etag", "")
+    name = told.removeprefix("W/").strip('"')
+    return name if _CONTENT.fullmatch(name) else ""

@@ -34,6 +34,9 @@ class LocalStore:
         """What `stat` says."""
         return self.stat(uri)
 
+    def forget(self, uri: str) -> None:
+        """Nothing is remembered here."""
+
     def list_files(self, uri: str, within: str | None = None) -> Iterator[StoredFile]:
         """Every regular file below a folder, by path, names that begin with a dot left out.
 

@@ -72,6 +72,11 @@ class RangedStore(ABC):
         self._pin(uri, _Pin(found, time.monotonic()))
         return found
 
+    def forget(self, uri: str) -> None:
+        """Look at a file as if for the first time when it is read next."""
+        with self._lock:
+            self._pins.pop(uri, None)
+
     def find(self, uri: str) -> StoredFile | None:
         """What `stat` says, or None where nothing is there: to whoever asks whether it is, that is no failure."""
         try:

@@ -51,6 +51,9 @@ class Store(Protocol):
     def seen(self, uri: str, meter: Meter | None = None) -> StoredFile:
         """What `stat` said not long ago where asking again costs a request, or says now."""
 
+    def forget(self, uri: str) -> None:
+        """Look at a file as if for the first time when it is asked for next."""
+
     def list_files(self, uri: str) -> Iterator[StoredFile]:
         """Every regular file below a folder, by path; symbolic links out of it are refused."""
 

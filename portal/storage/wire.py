@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import httpcore
@@ -46,6 +46,8 @@ class Reply:
     headers: Mapping[str, str]
     body: bytes
     overlong: bool
+    first: Mapping[str, str] = field(default_factory=dict)
+    """Headers of the first answer, where redirects led here from it; else the same."""
 
 
 class Wire:
@@ -66,15 +68,17 @@ class Wire:
         """One answer, redirects followed. Raises Passing for what may pass, Unavailable for what will not."""
         url = _written(asked.url)
         origin = _origin(url)
+        first: Mapping[str, str] | None = None
         for _ in range(MOST_REDIRECTS + 1):
             own = asked.private if _origin(url) == origin else {}
             reply = self._once(asked, url, {**asked.headers, **own}, meter)
+            first = reply.headers if first is None else first
             target = reply.headers.get("location")
             if reply.status not in REDIRECTS or not target:
-                return reply
+                return replace(reply, first=first)
             onward = _onward(url, target)
             if not asked.follow and _origin(onward) != origin:
-                return reply
+                return replace(reply, first=first)
             url = onward
         raise Unavailable(
             f"{shown(asked.url)} redirects more than {MOST_REDIRECTS} times.", "Use the address it leads to."

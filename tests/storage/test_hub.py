@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
 import pytest
 
-from portal.errors import BadRequest, FileMissing, Unavailable
+from portal.errors import BadRequest, FileMissing, IntegrityError, Unavailable
+from portal.storage import hub as hub_module
 from portal.storage.hub import HubPlace, HubStore
 from portal.storage.store import Meter
 from tests.storage.places import wire
@@ -23,7 +25,9 @@ def hub() -> Iterator[tuple[Hub, str]]:
         yield hub, address
 
 
-def test_a_revision_is_resolved_once_and_stays(hub: tuple[Hub, str]) -> None:
+def test_a_branch_is_asked_for_its_commit_every_few_seconds(
+    hub: tuple[Hub, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     files, address = hub
     store, meter = HubStore(wire(), address), Meter()
     uri = "hf://lab/run@step-1/data/x.bin"
@@ -33,6 +37,37 @@ def test_a_revision_is_resolved_once_and_stays(hub: tuple[Hub, str]) -> None:
     assert store.read_range(uri, 20, 5, meter) == DATA[20:25]
     assert [path for _, path, _ in files.asked if path.startswith("/api")] == ["/api/models/lab/run/revision/step-1"]
     assert {path.split("/")[4] for _, path, _ in files.asked if "/resolve/" in path} == {"b" * 40}
+    monkeypatch.setattr(hub_module, "COMMIT_S", -1.0)
+    assert store.read_range(uri, 20, 5, meter) == DATA[20:25]
+    assert "/resolve/" + "d" * 40 in files.asked[-1][1]
+
+
+def test_what_another_commit_says_is_never_taken_for_the_rest_of_a_file(
+    hub: tuple[Hub, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, address = hub
+    store, uri = HubStore(wire(), address), "hf://lab/run/data/x.bin"
+    assert store.seen(uri).etag == hashlib.sha256(DATA).hexdigest()
+    monkeypatch.setattr(hub_module, "COMMIT_S", -1.0)
+    files.commits["main"] = "e" * 40
+    assert store.read_range(uri, 20, 5) == DATA[20:25], "another commit, the same file"
+    files.held["data/x.bin"] = DATA[::-1]
+    with pytest.raises(IntegrityError, match="was replaced while it was being read"):
+        store.read_range(uri, 20, 5)
+    assert store.seen(uri).etag == hashlib.sha256(DATA[::-1]).hexdigest()
+    assert store.read_range(uri, 20, 5) == DATA[::-1][20:25]
+
+
+def test_a_list_is_that_of_the_branch_now_and_a_commit_asks_nothing(hub: tuple[Hub, str]) -> None:
+    files, address = hub
+    store = HubStore(wire(), address)
+    assert {f.uri for f in store.list_files("hf://lab/run")} == {f"hf://lab/run@{'a' * 40}/data/x.bin"}
+    files.commits["main"] = "e" * 40
+    assert {f.uri for f in store.list_files("hf://lab/run")} == {f"hf://lab/run@{'e' * 40}/data/x.bin"}
+    files.asked.clear()
+    store.forget(f"hf://lab/run@{'e' * 40}/data/x.bin")
+    store.read_range(f"hf://lab/run@{'e' * 40}/data/x.bin", 0, 1)
+    assert not [path for _, path, _ in files.asked if path.startswith("/api")]
 
 
 def test_a_range_is_one_request_here_and_one_at_the_storage(hub: tuple[Hub, str]) -> None:
