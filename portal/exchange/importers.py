@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +13,7 @@ from portal.exchange import folder, hub, llm360, olmo, pythia
 from portal.exchange.draft import Draft
 from portal.exchange.manifest_text import MADE_BY, manifest_yaml
 from portal.manifest import read_manifest
+from portal.storage.whole import writing_whole
 
 LAYOUTS: dict[str, Callable[[Path, str | None], Draft]] = {
     "llm360": llm360.import_layout,
@@ -101,9 +99,9 @@ def _write(draft: Draft, source: Path, text: str, to: Path) -> tuple[Path, int]:
         raise UsageError(
             f"{path} was not made by an import and is kept.", "Move it away, or name another place with --to."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
     copied = 0 if inside else _copy(draft.files, source, path.parent)
-    _replace(path, lambda target: target.write_text(text, "utf-8"))
+    with writing_whole(path, 0o644) as temporary:
+        temporary.write_text(text, "utf-8")
     return path, copied
 
 
@@ -112,24 +110,6 @@ def _copy(files: list[str], source: Path, target: Path) -> int:
         origin = (source / name).resolve()
         if not origin.is_relative_to(source.resolve()):
             raise DataFault(f"{source / name} leads out of {source}.", "Replace the link by the file itself.")
-        place = target / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _replace(place, lambda temporary, origin=origin: shutil.copyfile(origin, temporary))  # type: ignore[misc]
+        with writing_whole(target / name, 0o644) as temporary:
+            shutil.copyfile(origin, temporary)
     return len(files)
-
-
-def _replace(path: Path, fill: Callable[[Path], Any]) -> None:
-    """Write ``path`` whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        fill(temporary)
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise

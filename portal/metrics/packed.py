@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ import orjson
 
 from portal.errors import DataFault, FileMissing, TooLarge
 from portal.metrics.levels import Floats, Ints, Places, build_levels, level_sizes
+from portal.storage.whole import writing_whole
 
 MAGIC = b"PORTALM1"
 FORMAT = 1
@@ -79,22 +79,12 @@ def write_group(path: Path, steps: Ints, columns: Iterable[Floats]) -> list[tupl
     columns = list(columns)
     specials = [_odd(values) for values in columns]
     header = _header(len(steps), [len(odd) for odd, _ in specials])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(header)
-            _write(file, steps.astype("<i8", copy=False))
-            for values, special in zip(columns, specials, strict=True):
-                for array in (*_series_arrays(values), *special):
-                    _write(file, array)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    _sync_folder(path.parent)
+    with writing_whole(path, lasting=True) as temporary, temporary.open("wb") as file:
+        file.write(header)
+        _write(file, steps.astype("<i8", copy=False))
+        for values, special in zip(columns, specials, strict=True):
+            for array in (*_series_arrays(values), *special):
+                _write(file, array)
     return [(int((kinds == 0).sum()), int((kinds != 0).sum())) for _, kinds in specials]
 
 
@@ -207,11 +197,3 @@ def _write(file: Any, array: Array) -> None:
 
 def _aligned(offset: int) -> int:
     return -(-offset // 8) * 8
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

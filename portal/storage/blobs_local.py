@@ -13,6 +13,7 @@ from portal.storage.blobs import HeldBlob, blocks_key_of, differs, is_name, key_
 from portal.storage.hashing import BLOCK_ALGORITHM, BLOCK_SIZE, FileDigest, hash_file
 from portal.storage.local import uri_of
 from portal.storage.staging import StagedUpload, told_when_full
+from portal.storage.whole import flush
 
 
 class FolderBlobs:
@@ -107,11 +108,11 @@ class FolderBlobs:
         target = self._folder / key_of(digest.sha256)
         self._made(target.parent)
         os.chmod(temporary, 0o444)
-        _flush(temporary)
+        flush(temporary)
         with suppress(FileExistsError):
             # A link, unlike a rename, never replaces what another request has put there meanwhile.
             os.link(temporary, target)
-        _flush(target.parent)
+        flush(target.parent)
         return replace(digest, modified_ns=target.stat().st_mtime_ns)
 
     def _write_blocks(self, digest: FileDigest) -> None:
@@ -119,10 +120,10 @@ class FolderBlobs:
         self._made(target.parent)
         with self._beside() as temporary:
             temporary.write_bytes(digest.blocks)
-            _flush(temporary)
+            flush(temporary)
             with suppress(FileExistsError):
                 os.link(temporary, target)
-        _flush(target.parent)
+        flush(target.parent)
 
     @contextmanager
     def _beside(self) -> Iterator[Path]:
@@ -149,11 +150,3 @@ class _Copier:
         """Write all of it."""
         while data:
             data = data[os.write(self._descriptor, data) :]
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

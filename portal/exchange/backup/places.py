@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -23,6 +22,7 @@ from portal.storage.blobs import BlobStore, blocks_key_of, key_of
 from portal.storage.blobs_local import FolderBlobs
 from portal.storage.hashing import FileDigest, hash_file
 from portal.storage.staging import told_when_full
+from portal.storage.whole import writing_whole
 
 OBJECTS = "objects"
 DOCUMENTS = "backups"
@@ -199,19 +199,5 @@ def no_backup(id: str, where: str) -> NotFound:
 def _write_whole(path: Path, data: bytes, mode: int) -> None:
     """A file that is there whole, or not at all, whatever happens meanwhile."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
-    try:
-        with open(handle, "wb") as stream:
-            stream.write(data)
-            os.fchmod(stream.fileno(), mode)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with writing_whole(path, mode, lasting=True) as temporary:
+        temporary.write_bytes(data)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +35,7 @@ from portal.storage.blobs import BlobStore, key_of, open_blobs
 from portal.storage.hashing import hash_file
 from portal.storage.room import check_disk
 from portal.storage.staging import told_when_full
+from portal.storage.whole import writing_whole
 
 Thing = TypeVar("Thing")
 Counted = tuple[int, int, int]
@@ -165,21 +166,10 @@ class _Restore:
 
     def _file(self, file: tuple[str, str, int]) -> tuple[int, int, int]:
         path, sha256, size = file
-        target = self._settings.data / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".")
-        try:
-            with self._place.copy(sha256, size) as source, open(handle, "wb") as stream:
-                with source.open("rb") as read:
-                    while piece := read.read(1 << 20):
-                        stream.write(piece)
-                stream.flush()
-                os.fsync(stream.fileno())
-            checked(self._place, sha256, size, hash_file(Path(name)))
-            os.chmod(name, 0o644)
-            os.replace(name, target)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with writing_whole(self._settings.data / path, 0o644) as temporary:
+            with self._place.copy(sha256, size) as source:
+                shutil.copyfile(source, temporary)
+            checked(self._place, sha256, size, hash_file(temporary))
         self._advance(size)
         return 1, size, 0
 

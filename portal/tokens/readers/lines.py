@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -14,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from portal.errors import DataFault, TooLarge
+from portal.storage.whole import writing_whole
 
 Starts = npt.NDArray[np.uint64]
 """Start of every line, then the end of the text: line k is bytes ``[starts[k], starts[k+1])`` with its newline."""
@@ -140,18 +139,9 @@ def load_or_build(path: Path, size: int | None, build: Callable[[], Starts]) -> 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, flush it to disk and put it in place in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     _clear_abandoned(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with writing_whole(path) as temporary:
         write(temporary)
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _clear_abandoned(path: Path) -> None:
