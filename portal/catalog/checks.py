@@ -14,13 +14,12 @@ from sqlmodel import Session, col, select
 
 from portal.catalog.answers import FoundFinding
 from portal.catalog.audit.writing import PORTAL, put_on_record
-from portal.catalog.bulk import Columns, insert_columns
 from portal.catalog.record import finding_key
 from portal.catalog.revisions import bump_revision
 from portal.catalog.rows import storable
 from portal.models import BlockDigests, Checkpoint, Chunk, File, FileLocation, Finding, Release, Run
 from portal.storage.blocks import KnownBlocks
-from portal.storage.hashing import BLOCK_ALGORITHM, FileDigest
+from portal.storage.hashing import BLOCK_ALGORITHM
 
 CODES = ("file-missing", "file-changed", "file-unreachable")
 """Findings that only another look at the same file withdraws."""
@@ -140,19 +139,6 @@ def record_checks(session: Session, release_id: int, checked: Sequence[CheckedFi
     _put_changes_on_record(session, release_id, checked)
     _keep_findings(session, release_id, checked, now)
     bump_revision(session, release_id)
-
-
-def record_blocks(session: Session, digests: Sequence[FileDigest]) -> None:
-    """Block digests of files whose bytes were read whole and had the sha256 they are named by."""
-    rows = list({d.sha256: d for d in digests}.values())
-    values: Columns = {
-        "sha256": [d.sha256 for d in rows],
-        "size": [d.size for d in rows],
-        "block_size": [d.block_size for d in rows],
-        "algorithm": [d.algorithm for d in rows],
-        "digests": [d.blocks for d in rows],
-    }
-    insert_columns(session, BlockDigests, values, unless_known="sha256")
 
 
 def _places(release_id: int) -> Any:

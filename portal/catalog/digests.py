@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlmodel import Session, col, func, select
 
 from portal.catalog.answers import FileView, Page
 from portal.catalog.answers.files import FileBlocks
+from portal.catalog.bulk import Columns, insert_columns
 from portal.catalog.files import Links, load_files
 from portal.catalog.paging import check_limit, make_cursor, read_cursor
 from portal.catalog.release import load_facts
@@ -13,6 +16,7 @@ from portal.catalog.sight import current_sight
 from portal.errors import FileNotCatalogued
 from portal.models import BlockDigests, File
 from portal.settings import Settings
+from portal.storage.hashing import FileDigest
 
 DIGEST_BYTES = 32
 
@@ -42,6 +46,19 @@ def get_blocks(session: Session, sha256: str) -> FileBlocks:
         )
     digests = [row.digests[at : at + DIGEST_BYTES].hex() for at in range(0, len(row.digests), DIGEST_BYTES)]
     return FileBlocks(row.sha256, row.size, row.block_size, row.algorithm, digests)
+
+
+def record_blocks(session: Session, digests: Iterable[FileDigest]) -> None:
+    """Keep the block digests of files whose bytes were read whole and had the sha256 they are named by; the caller commits."""
+    rows = list({d.sha256: d for d in digests}.values())
+    values: Columns = {
+        "sha256": [d.sha256 for d in rows],
+        "size": [d.size for d in rows],
+        "block_size": [d.block_size for d in rows],
+        "algorithm": [d.algorithm for d in rows],
+        "digests": [d.blocks for d in rows],
+    }
+    insert_columns(session, BlockDigests, values, unless_known="sha256")
 
 
 def _is_seen(session: Session, sha256: str) -> bool:

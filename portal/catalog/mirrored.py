@@ -10,7 +10,7 @@ from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from portal.catalog.audit.writing import OPERATOR, put_on_record
-from portal.catalog.checks import record_blocks
+from portal.catalog.digests import record_blocks
 from portal.catalog.files import FileRow, load_files
 from portal.catalog.release import load_facts
 from portal.catalog.revisions import bump_revision

@@ -19,8 +19,9 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlmodel import Session, col, select
 
 from portal.catalog.answers import FoundFinding
-from portal.catalog.bulk import Columns, insert_columns, next_ids
+from portal.catalog.bulk import insert_columns, next_ids
 from portal.catalog.corrections import check_reason, compare_files, put_release_on_record
+from portal.catalog.digests import record_blocks
 from portal.catalog.recorded import RecordedFile, ReleaseRecord
 from portal.catalog.reviewed import known_explanations
 from portal.catalog.revisions import bump_revision
@@ -40,7 +41,6 @@ from portal.database import Engine, open_session
 from portal.errors import Unavailable, VersionTaken
 from portal.manifest import stages_of
 from portal.models import (
-    BlockDigests,
     Checkpoint,
     CheckpointLabel,
     Chunk,
@@ -124,7 +124,7 @@ def record_release(session: Session, record: ReleaseRecord, after: int | None = 
     _record_order(session, release_id, record)
     _record_numbers(session, release_id, record)
     _insert(session, Config, [config_row(release_id, c, files) for c in record.configs])
-    _record_blocks(session, record)
+    record_blocks(session, record.digests)
     session.execute(update(Run).where(col(Run.id) == run_id).values(version=version, revision=Run.revision + 1))
     return release_id, version
 
@@ -302,18 +302,6 @@ def _record_numbers(session: Session, release_id: int, record: ReleaseRecord) ->
     events += [event_row(release_id, e, "detected") for e in record.detected]
     _insert(session, Event, events)
     _insert(session, Evaluation, [evaluation_row(release_id, e) for e in record.evaluations])
-
-
-def _record_blocks(session: Session, record: ReleaseRecord) -> None:
-    digests = {d.sha256: d for d in record.digests}.values()
-    rows: Columns = {
-        "sha256": [d.sha256 for d in digests],
-        "size": [d.size for d in digests],
-        "block_size": [d.block_size for d in digests],
-        "algorithm": [d.algorithm for d in digests],
-        "digests": [d.blocks for d in digests],
-    }
-    insert_columns(session, BlockDigests, rows, unless_known="sha256")
 
 
 def _insert(session: Session, table: Any, rows: Sequence[Mapping[str, Any]]) -> None:

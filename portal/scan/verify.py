@@ -21,9 +21,9 @@ from portal.catalog.checks import (
     list_due,
     load_known_blocks,
     mark_unchecked,
-    record_blocks,
     record_checks,
 )
+from portal.catalog.digests import record_blocks
 from portal.catalog.release import load_facts
 from portal.database import Engine, open_session
 from portal.scan.amounts import Sample
