@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from sqlmodel import Session
 
 from portal.errors import Unavailable, UsageError
 from portal.settings import Settings
+from portal.statements import TimedConnection, any_time
 
 if TYPE_CHECKING:
     from alembic.config import Config as AlembicConfig
@@ -35,6 +37,7 @@ __all__ = [
     "migrations_folder",
     "open_session",
     "pool_numbers",
+    "was_given_up",
 ]
 
 IDLE_S = 15.0
@@ -50,7 +53,7 @@ WORK_STATEMENT_S = 60.0
 def create_database_engine(settings: Settings, statement_s: float = 0) -> Engine:
     """An engine for the configured database; SQLite gets WAL, FULL and enforced foreign keys.
 
-    With ``statement_s`` PostgreSQL gives up a statement after so many seconds, and a transaction in which nothing
+    With ``statement_s`` a statement is given up after so many seconds, and by PostgreSQL a transaction in which nothing
     happens after `IDLE_S`; both arrive as `DatabaseDown`, as does a pool without a free connection.
     Raises UsageError for an address that names no database this version can speak to.
     """
@@ -83,7 +86,7 @@ def migrate(engine: Engine) -> None:
     """Bring the schema up to date."""
     if _is_current(engine):
         return
-    with engine.begin() as connection:
+    with engine.begin() as connection, any_time(connection.connection.driver_connection):
         migrate_over(connection)
 
 
@@ -127,6 +130,12 @@ def migrations_folder() -> Path:
     return inside if inside.is_dir() else Path(__file__).parent.parent / "migrations"
 
 
+def was_given_up(error: DatabaseFault) -> bool:
+    """Whether a statement took too long."""
+    given_up = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
+    return given_up or getattr(error.orig, "sqlstate", None) == "57014"
+
+
 def pool_numbers(engine: Engine) -> tuple[int, int]:
     """(connections that are open, those in use) of an engine's pool."""
     pool = engine.pool
@@ -156,16 +165,21 @@ def _create_engine(url: URL, statement_s: float) -> Engine:
     }
     if url.get_backend_name() != "sqlite":
         limits = {"statement_timeout": statement_s, "idle_in_transaction_session_timeout": IDLE_S}
-        told = " ".join(f"-c {name}={seconds * 1000:.0f}" for name, seconds in limits.items())
+        options = " ".join(f"-c {name}={seconds * 1000:.0f}" for name, seconds in limits.items())
         if not statement_s or "options" in url.query:
             return create_engine(url, pool_pre_ping=True, **shared)
-        return create_engine(url, pool_pre_ping=True, connect_args={"options": told}, **shared)
+        return create_engine(url, pool_pre_ping=True, connect_args={"options": options}, **shared)
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    told: dict[str, Any] = {"check_same_thread": False, "timeout": BUSY_S}
     if url.database in (None, "", ":memory:"):
         del shared["poolclass"], shared["pool_size"], shared["max_overflow"], shared["pool_timeout"]
-    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": BUSY_S}, **shared)
+    if statement_s:
+        told["factory"] = TimedConnection
+    engine = create_engine(url, connect_args=told, **shared)
     event.listen(engine, "connect", _set_sqlite_switches)
+    if statement_s:
+        event.listen(engine, "connect", lambda connection, _record: connection.keep_time(statement_s))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 

@@ -150,7 +150,7 @@ class Settings(BaseSettings):
     max_waiting: int = Field(256, ge=0, description="Requests that wait for that; further ones are told to come again.")
     max_requests: int = Field(4096, ge=1, description="Requests, downloads included, that one process takes at a time.")
     statement_seconds: float = Field(
-        5.0, ge=0, description="Seconds after which PostgreSQL gives up a question of a page; 0: never."
+        5.0, ge=0, description="Seconds after which the database gives up a question of a page; 0: never."
     )
     stop_delay: float = Field(
         0.0, ge=0, description="Seconds for which a process told to stop goes on answering, while /readyz says 503."

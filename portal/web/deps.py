@@ -39,8 +39,8 @@ class Desk:
     @cached_property
     def work_engine(self) -> Engine:
         """The same database for what takes longer than a page may: publishing, jobs, fixity."""
-        embedded = self.engine.dialect.name == "sqlite"
-        return self.engine if embedded else create_database_engine(self.settings, WORK_STATEMENT_S)
+        in_memory = self.engine.url.database in (None, "", ":memory:")
+        return self.engine if in_memory else create_database_engine(self.settings, WORK_STATEMENT_S)
 
     def close(self) -> None:
         """Let go of the connections."""

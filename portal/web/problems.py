@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
-from portal.database import DatabaseDown, DatabaseFault
+from portal.database import DatabaseDown, DatabaseFault, was_given_up
 from portal.errors import BadRequest, NotFound, PortalError, StorageFull, Unavailable
 from portal.web.door.asked import asked_of
 from portal.web.headers import with_security
@@ -29,8 +29,8 @@ RETRY_S = 5
 """Seconds after which to come again where nothing better is known."""
 _RESERVED = {"type", "title", "status", "detail", "code", "remedy"}
 
-GIVEN_UP, IDLE, NO_ROOM = "57014", "25P03", "53100"
-"""PostgreSQL's codes: a statement took too long; a transaction did nothing for too long; its disk is full."""
+IDLE, NO_ROOM = "25P03", "53100"
+"""PostgreSQL's codes: a transaction did nothing for too long; its disk is full."""
 
 log = logging.getLogger("portal.web")
 
@@ -168,7 +168,7 @@ def _database(error: Exception) -> PortalError:
     if not isinstance(error, DatabaseDown) and not error.connection_invalidated and _state_of(error) != IDLE:
         return _unexpected(error)
     log.error("The database did not answer.", exc_info=error)
-    if _state_of(error) == GIVEN_UP:
+    if was_given_up(error):
         return Unavailable("The database took too long over this question.", "Ask for less at once, or again later.")
     return Unavailable("The database does not answer.", "Try again in a moment; its operator finds details in the log.")
 
