@@ -56,7 +56,7 @@ def _sound_row(ref: RowRef, row: Row, decoded: bool, ids: Any, pieces: Any, mark
 
 
 def _fault_row(ref: RowRef, row: RowFault) -> TokenRow:
-    told = f"{row.message} {row.remedy}".strip()
+    told = f"{row.message.rstrip('.')}. {row.remedy}".strip()
     return TokenRow(ref.position, ref.chunk, ref.row, None, [], None, [], False, row.file, row.offset, 0, told)
 
 

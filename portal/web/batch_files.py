@@ -36,7 +36,7 @@ def _sound(batch: BatchRows, ref: RowRef, row: Any) -> tuple[RowRef, Row]:
     if isinstance(row, Row):
         return ref, row
     raise DataFault(
-        f"Row {ref.position} of step {batch.step} cannot be read: {row.message}",
+        f"Row {ref.position} of step {batch.step} cannot be read: {row.message.rstrip('.')}.",
         f"{row.remedy} The other rows can be read without `format`.".strip(),
         position=ref.position,
         chunk=ref.chunk,

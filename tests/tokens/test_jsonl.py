@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from portal.errors import DataFault, TooLarge
 from portal.tokens.readers import OffsetBuilder, Row, RowFault, RowReader, index_path, open_reader, save_index
+from portal.tokens.readers.source import FileBytes
 from tests.tokens.chunks_on_disk import entry, files_of, lines
 
 ROWS = [[1000 * row + column for column in range(5)] for row in range(11)]
@@ -261,6 +262,23 @@ class TestCompressed:
         packed = {".gz": gzip.compress, ".zst": zstandard.compress}[Path(name).suffix](b"\n" * (8 << 20))
         with pytest.raises(TooLarge, match="over 100 times its size"):
             opened(tmp_path, packed, name)
+
+    @pytest.mark.parametrize("name", ["rows.jsonl.gz", "rows.jsonl.zst"])
+    def test_a_refusal_is_told_again_without_reading_until_the_file_is_another_one(
+        self, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        packed = {".gz": gzip.compress, ".zst": zstandard.compress}[Path(name).suffix](lines(ROWS))
+        path = tmp_path / name
+        path.write_bytes(packed[:-9])
+        reads = []
+        monkeypatch.setattr(FileBytes, "read", lambda *asked, read=FileBytes.read: reads.append(1) or read(*asked))
+        for _ in range(2):
+            with pytest.raises(DataFault, match="cut short"):
+                open_reader(entry("jsonl", [path], None), files_of([path]), tmp_path / "indexes")
+            reads.append(0)
+        assert reads.index(0) > 0
+        assert reads[reads.index(0) :] == [0, 0]
+        assert opened(tmp_path, packed, name).rows == len(ROWS)
 
     def test_a_window_beyond_the_limit_is_refused(self, tmp_path: Path) -> None:
         parameters = zstandard.ZstdCompressionParameters.from_level(1, window_log=28)

@@ -12,6 +12,7 @@ import indexed_gzip
 from portal.errors import DataFault, PortalError
 from portal.tokens.readers.lines import Starts, index_path, load_or_build, scan_lines, write_whole
 from portal.tokens.readers.ratio import BLOCK, RatioGuard
+from portal.tokens.readers.refused import unless_refused
 from portal.tokens.readers.source import FileBytes
 
 SPACING = 1 << 20
@@ -29,7 +30,8 @@ class GzipText:
         self._points = index_path(index_folder, key, "gz.points")
         self._turn = threading.Lock()
         self._stream = indexed_gzip.IndexedGzipFile(fileobj=source.as_file(), spacing=SPACING)
-        self.starts = load_or_build(index_path(index_folder, key, self.lines), None, self._build)
+        index = index_path(index_folder, key, self.lines)
+        self.starts = load_or_build(index, None, lambda: unless_refused(index, source, self._build))
         self._import_points()
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> Sequence[bytes | memoryview | PortalError]:

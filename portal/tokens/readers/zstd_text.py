@@ -27,6 +27,7 @@ from portal.tokens.readers.lines import (
     write_whole,
 )
 from portal.tokens.readers.ratio import BLOCK, RatioGuard
+from portal.tokens.readers.refused import unless_refused
 from portal.tokens.readers.source import FileBytes, SeekableFile
 from portal.tokens.readers.zstd_frames import Frame, walk_frames
 from portal.tokens.spans import Span, fetch
@@ -49,7 +50,8 @@ class ZstdText:
         self._own_frames = index_path(index_folder, key, "zst.frames.npy")
         self._copy = index_path(index_folder, key, "zst.copy")
         self._copy_frames = index_path(index_folder, key, "zst.copy.frames.npy")
-        self.starts = load_or_build(index_path(index_folder, key, self.lines), None, self._build)
+        index = index_path(index_folder, key, self.lines)
+        self.starts = load_or_build(index, None, lambda: unless_refused(index, source, self._build))
         self._frames, self._begins = self._load_frames()
         self._held = self._open_copy() if self._copy_frames.exists() else source
 
