@@ -252,7 +252,9 @@ def _data_checks(draft: Draft) -> list[CheckLine]:
     found = [CheckLine("data", "error", problem, "Choose other chunks.") for problem in draft.problems]
     if plan is None:
         return [*found, CheckLine("data", "error", "How many rows a step reads is not known.", "Set rows_per_step.")]
-    told = f"{plan.interval.rows:,} rows of {len(plan.used_chunks()):,} chunks for {plan.interval.steps:,} steps. {plan.reason}"
+    chunks = len(plan.used_chunks())
+    source = f"{chunks:,} {'chunk' if chunks == 1 else 'chunks'}"
+    told = f"{plan.interval.rows:,} rows of {source} for {plan.interval.steps:,} steps. {plan.reason}"
     level = "ok" if plan.confidence in ("exact", "chosen") else "warning"
     found.append(CheckLine("order", level, told))
     found += _row_length_checks(draft)

@@ -16,10 +16,11 @@ from sqlmodel import Session
 
 from portal.catalog.batches import chunk_files
 from portal.catalog.facts import ReleaseFacts
-from portal.catalog.files import place_in_reach
+from portal.catalog.files import FileRow, place_in_reach
 from portal.catalog.jobs.labels import check_labels
 from portal.catalog.release import load_facts
 from portal.catalog.steps import order_at
+from portal.database import let_go
 from portal.errors import BadRequest, OrderUnknown
 from portal.jobs.base import Base, find_base
 from portal.jobs.hyperparameters import HARMLESS, Hyperparameters, resolve
@@ -72,9 +73,13 @@ def draft_job(session: Session, settings: Settings, request: JobRequest) -> Draf
             f"Train at most {MAX_PLAN_ROWS // rows_per_step:,} steps in one job.",
             parameter="steps",
         )
+    # To read an order, to shuffle and to write millions of rows takes seconds; nobody is to wait for the connection.
+    let_go(session)
     plan = _plan(session, settings, facts, request, interval)
+    let_go(session)
+    written = plan.write()
     files, problems = _files_of(session, facts, plan.used_chunks())
-    return Draft(request, facts, base, first, last, chosen, plan, plan.write(), files, problems)
+    return Draft(request, facts, base, first, last, chosen, plan, written, files, problems)
 
 
 def make_spec(draft: Draft, plan_sha256: str, memory: int, disk: int) -> dict[str, Any]:
@@ -205,17 +210,26 @@ def _files_of(session: Session, facts: ReleaseFacts, chunks: Sequence[str]) -> t
             "row_length": chunk.row.row_length,
             "rows": chunk.row.rows,
         }
-        for row in rows:
-            files.append({**about, "path": row.path, "size": row.size, "sha256": row.sha256})
-            if not row.sha256:
-                problems.append(
-                    f"{row.path} of chunk {name} has no sha256 in the catalog, so the job cannot be pinned to it."
-                )
-            elif place_in_reach(row) is None:
-                problems.append(f"{row.path} of chunk {name} is nowhere this portal can reach.")
-        if not rows:
-            problems.append(f"Chunk {name} has no files in the catalog.")
+        files += [{**about, "path": row.path, "size": row.size, "sha256": row.sha256} for row in rows]
+        problems += _chunk_problems(name, rows)
     return files, problems
+
+
+def _chunk_problems(name: str, rows: Sequence[FileRow]) -> list[str]:
+    """What keeps a job from reading the chunk; the same of many files is said once."""
+    found = [] if rows else [f"Chunk {name} has no files in the catalog."]
+    unhashed = [row.path for row in rows if not row.sha256]
+    if len(unhashed) == 1:
+        found.append(f"{unhashed[0]} of chunk {name} has no sha256 in the catalog, so the job cannot be pinned to it.")
+    elif unhashed:
+        many = f"{len(unhashed):,} files of chunk {name} ({unhashed[0]}, …)"
+        found.append(f"{many} have no sha256 in the catalog, so the job cannot be pinned to them.")
+    away = [row.path for row in rows if row.sha256 and place_in_reach(row) is None]
+    if len(away) == 1:
+        found.append(f"{away[0]} of chunk {name} is nowhere this portal can reach.")
+    elif away:
+        found.append(f"{len(away):,} files of chunk {name} ({away[0]}, …) are nowhere this portal can reach.")
+    return found
 
 
 def _save_every(facts: ReleaseFacts, steps: int) -> int:

@@ -105,6 +105,21 @@ def test_where_no_spike_stands_out_the_furthest_rise_is_a_click_away(demo: str, 
     page.close()
 
 
+@pytest.mark.parametrize(
+    "path", ["/compare?run=demo/tiny@300&run=demo/tiny@350", "/runs/demo/tiny/events", "/runs/demo/tiny/metrics"]
+)
+def test_a_phone_scrolls_no_page_sideways(demo: str, browser: Browser, path: str) -> None:
+    page = browser.new_page(base_url=demo, viewport={"width": 360, "height": 800})
+    page.goto(path)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    notes = page.locator(".stacks tbody tr td.wrap:last-of-type, .stacks td:nth-child(4)")
+    for note in notes.all()[:3]:
+        box = note.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= 360, "what a row says most with is in sight"
+    page.close()
+
+
 def test_who_sees_no_spike_is_told_so(demo: str, browser: Browser) -> None:
     page = browser.new_page(base_url=demo)
     page.goto("/runs/demo/tiny?series=lr")
