@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from urllib.parse import quote
 
 from sqlmodel import Session, col, select
@@ -45,14 +45,14 @@ class FileRow:
     sha256: str | None
     places: tuple[FilePlace, ...]
 
-    @property
+    @cached_property
     def local(self) -> FilePlace | None:
         """The place on this machine that still holds it; one with other bytes only where no good copy is in reach."""
         here = [p for p in self.places if _is_local(p) and p.state != "missing"]
         sound = next((p for p in here if p.state != "changed"), None)
         return sound or (None if self.elsewhere else next(iter(here), None))
 
-    @property
+    @cached_property
     def elsewhere(self) -> FilePlace | None:
         """The nearest place elsewhere that can be read by range and is not known to be wrong."""
         return next(

@@ -13,7 +13,6 @@ from portal.tokens.decode import Decoder
 from portal.tokens.looks import RowMarks
 from portal.tokens.orders import RowRef
 from portal.tokens.readers import Row, RowFault
-from portal.tokens.readers.rows import Ids
 
 
 def token_row(ref: RowRef, row: Row | RowFault, decoder: Decoder | None, text: bool) -> TokenRow:
@@ -24,14 +23,16 @@ def token_row(ref: RowRef, row: Row | RowFault, decoder: Decoder | None, text: b
 def token_rows(
     rows: Sequence[tuple[RowRef, Row | RowFault]], decoder: Decoder | None, text: bool = True, written: bool = False
 ) -> list[TokenRow]:
-    """Several rows at once. With ``written`` ids and pieces are `orjson.Fragment`: the JSON of the same lists."""
+    """Several rows at once. With ``written`` ids are arrays that orjson writes as the same lists, and pieces are
+    `orjson.Fragment`, their JSON."""
     ids = [row.token_ids for _, row in rows if isinstance(row, Row)]
     look = decoder.look(ids) if decoder else None
     marks = look.marks() if look else [RowMarks([], [])] * len(ids)
     pieces: Sequence[Any] = [None] * len(ids)
     if look and text:
         pieces = [orjson.Fragment(row) for row in look.written()] if written else look.pieces()
-    said = iter(zip(map(_write_ids, ids) if written else (row.tolist() for row in ids), pieces, marks, strict=True))
+    told = map(np.ascontiguousarray, ids) if written else (row.tolist() for row in ids)
+    said = iter(zip(told, pieces, marks, strict=True))
     return [
         _fault_row(ref, row) if isinstance(row, RowFault) else _sound_row(ref, row, look is not None, *next(said))
         for ref, row in rows
@@ -58,7 +59,3 @@ def _sound_row(ref: RowRef, row: Row, decoded: bool, ids: Any, pieces: Any, mark
 def _fault_row(ref: RowRef, row: RowFault) -> TokenRow:
     told = f"{row.message.rstrip('.')}. {row.remedy}".strip()
     return TokenRow(ref.position, ref.chunk, ref.row, None, [], None, [], False, row.file, row.offset, 0, told)
-
-
-def _write_ids(ids: Ids) -> orjson.Fragment:
-    return orjson.Fragment(orjson.dumps(np.ascontiguousarray(ids), option=orjson.OPT_SERIALIZE_NUMPY))

@@ -21,6 +21,7 @@ from portal.catalog.batches import read_batch
 from portal.database import create_database_engine, migrate, open_session
 from portal.settings import Settings
 from portal.storage import Meter, open_remote
+from portal.web.deps import as_json
 from tests.builders import SMALL, record
 from tests.seaweed import ACCESS_KEY, BUCKET, SECRET_KEY, SeaweedServer, start_seaweed
 
@@ -83,12 +84,14 @@ def _measure(server: SeaweedServer, settings: Settings) -> None:
     def bare_scattered() -> Any:
         return obstore.get_ranges(bare, KEY, starts=places(), lengths=[ROW * 2] * 20, coalesce=0)
 
+    rows = _rows_of(settings)
     measured = {
         "one bare range (obstore)": lambda: obstore.get_range(bare, KEY, start=place(), length=BYTES),
         "one bare range (urllib3, signed address)": by_urllib3,
         "one range (boto3)": by_boto3,
         "one range (the store)": lambda: store.read_range(URI, place(), BYTES),
-        "20 rows of a step": _rows_of(settings),
+        "20 rows of a step": rows,
+        "20 rows of a step, as JSON": lambda: as_json(rows()),
         "20 scattered ranges (obstore)": bare_scattered,
         "20 scattered ranges (the store)": scattered,
     }

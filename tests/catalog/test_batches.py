@@ -135,7 +135,7 @@ def test_ready_json_is_the_same_answer(session: Session, settings: Settings, sma
     read_batch(session, settings, small.run, 1)
     for text in (True, False):
         plain, written = (read_batch(session, settings, small.run, 1, text=text, written=w) for w in (False, True))
-        assert orjson.dumps(plain) == orjson.dumps(written)
+        assert orjson.dumps(plain) == orjson.dumps(written, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 @pytest.mark.parametrize(("sources", "source"), [({"web": 1.0}, "web"), ({"web": 0.5, "code": 0.5}, None), ({}, None)])
