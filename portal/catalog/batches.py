@@ -133,14 +133,15 @@ def batch_locator(
 ) -> Callable[[int], tuple[OrderView, int, list[RowRef]]]:
     """Names the rows of any step without reading them: (order, rows of a full batch, rows there are).
 
-    Index files are opened once. The function raises OrderUnknown with the reason when rows cannot be named.
+    Index files are opened once, and the session is let go before: a plan names the rows of many steps. The function
+    raises OrderUnknown with the reason when rows cannot be named.
     """
     opened: dict[int, tuple[ReadOrder | None, int | None]] = {}
 
     def locate(step: int) -> tuple[OrderView, int, list[RowRef]]:
         order, per_step = _order(facts, step)
         if order.id not in opened:
-            opened[order.id] = _open_order(session, settings, facts, order, Tally())
+            opened[order.id] = _open_order(session, settings, facts, order, Tally(), True)
         read_order, entries = opened[order.id]
         total = rows_total(order.entry, per_step, facts.chunk_rows, step, entries)
         refs = locate_rows(order.entry, per_step, facts.chunk_rows, step, 0, total, read_order)
@@ -164,8 +165,8 @@ def read_chunk(
     files = _data_files(session, facts, [name])[name]
     refuse_out_of_reach(name, facts.chunks[name].row.format, files, settings)
     ready = _readable(session, settings, files)
-    if is_far(ready):
-        let_go(session)
+    # Far away or not: thousands of rows may be asked for, and text is read from its beginning.
+    let_go(session)
     with _reader(session, settings, facts, name, ready, Meter()) as reader:
         rows = reader.read(choose(reader.rows))
         return reader.rows, _with_source(rows, facts.chunks[name].row.sources)
@@ -190,9 +191,12 @@ def _order(facts: ReleaseFacts, step: int) -> tuple[OrderFact, int]:
 
 
 def _open_order(
-    session: Session, settings: Settings, facts: ReleaseFacts, order: OrderFact, cost: Tally
+    session: Session, settings: Settings, facts: ReleaseFacts, order: OrderFact, cost: Tally, leave: bool = False
 ) -> tuple[ReadOrder | None, int | None]:
-    """The published index, opened, and its length where it tells; what it reads elsewhere is counted in ``cost``."""
+    """The published index, opened, and its length where it tells; what it reads elsewhere is counted in ``cost``.
+
+    ``leave``: the session is let go for a file on this machine, too.
+    """
     if order.entry.file is None:
         return None, None
     row = facts.loose_file(order.entry.file.path)
@@ -202,7 +206,7 @@ def _open_order(
             "Publish a local copy of the index file.",
         )
     file = readable_file(session, settings, row)
-    if is_far([file]):
+    if leave or is_far([file]):
         let_go(session)
     read = open_order_file(order.entry, file, cost.meter)
     return read, getattr(read, "entries", None)

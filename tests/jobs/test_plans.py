@@ -13,11 +13,15 @@ import pytest
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from portal.catalog import batches
 from portal.catalog.batches import read_rows
 from portal.catalog.release import load_facts
 from portal.database import create_database_engine
 from portal.errors import BadRequest, ChunkNotFound, OrderUnknown
+from portal.jobs import plans
 from portal.jobs.plans import Interval, Plan, plan_chunks, plan_mix, plan_original
+from portal.jobs.requests import JobRequest
+from portal.jobs.specs import draft_job
 from portal.settings import Settings
 from tests.jobs.tiny_run import ROWS_PER_STEP, tiny_run
 
@@ -99,6 +103,45 @@ def test_a_mix_meets_its_shares(facts: Any, sqlite_settings: Settings) -> None:
     )
     steps = np.array([r["step"] for r in read(doubled) if r["source"] == "code"])
     assert len(np.unique(steps)) > 20, "a source is spread over the steps"
+
+
+@pytest.mark.parametrize("data", [{}, {"kind": "chunks", "chunks": ["a"]}, {"kind": "mix", "weights": {"code": 2.0}}])
+def test_no_connection_is_held_while_a_plan_is_made(
+    facts: Any, sqlite_engine: Engine, sqlite_settings: Settings, monkeypatch: pytest.MonkeyPatch, data: dict[str, Any]
+) -> None:
+    session, _ = facts
+    held: dict[str, set[int]] = {}
+    slow = [
+        (batches, "open_order_file"),
+        (batches, "locate_rows"),
+        (batches, "_with_source"),
+        (plans, "_passes"),
+        (Plan, "write"),
+    ]
+
+    def watch(place: Any, name: str) -> None:
+        real = getattr(place, name)
+
+        def watched(*asked: Any, **named: Any) -> Any:
+            held.setdefault(name, set()).add(sqlite_engine.pool.checkedout())  # type: ignore[attr-defined]
+            return real(*asked, **named)
+
+        monkeypatch.setattr(place, name, watched)
+
+    for place, name in slow:
+        watch(place, name)
+    draft = draft_job(session, sqlite_settings, JobRequest(run="lab/tiny", step=10, steps=5, data=data))
+    assert draft.plan is not None
+    assert (
+        set(held)
+        == {"write"}
+        | {
+            "original": {"open_order_file", "locate_rows"},
+            "chunks": {"_passes"},
+            "mix": {"_passes", "_with_source"},
+        }[draft.plan.kind]
+    )
+    assert set.union(*held.values()) == {0}
 
 
 def test_what_cannot_be_planned(facts: Any, sqlite_settings: Settings) -> None:
