@@ -52,12 +52,13 @@ def small_run(engine: Engine, settings: Settings, folder: Path, run: str = "lab/
     store = settings.data / "store"
     made = _MADE.get(key)
     if made is not None and is_untouched(engine):
-        put_back(made.snapshot, engine, folder, store, _words(settings, folder))
+        put_back(made.snapshot, engine, folder, store, _words(made.text, settings, folder))
         return replace(made.run, folder=folder, rows=made.run.rows.copy(), loss=made.run.loss.copy())
     untouched = made is None and not folder.exists() and not store.exists() and is_untouched(engine)
     first = _small_run(engine, settings, folder, run, changes)
     if untouched:
-        _MADE[key] = _Made(take_snapshot(engine, folder, store, _words(settings, folder)), first)
+        text = Manifest.model_validate(MINIMAL | SMALL | {"run": run} | changes).model_dump_json()
+        _MADE[key] = _Made(take_snapshot(engine, folder, store, _words(text, settings, folder)), first, text)
     return first
 
 
@@ -65,13 +66,15 @@ def small_run(engine: Engine, settings: Settings, folder: Path, run: str = "lab/
 class _Made:
     snapshot: Snapshot
     run: SmallRun
+    text: str
+    """Of its manifest."""
 
 
 _MADE: dict[tuple[str, str, str], _Made] = {}
 
 
-def _words(settings: Settings, folder: Path) -> dict[str, str]:
-    return {"folder": str(folder), "data": str(settings.data)}
+def _words(text: str, settings: Settings, folder: Path) -> dict[str, str]:
+    return {"folder": str(folder), "data": str(settings.data), "fingerprint": _fingerprint(text, folder)}
 
 
 def _small_run(engine: Engine, settings: Settings, folder: Path, run: str, changes: Mapping[str, Any]) -> SmallRun:
@@ -236,7 +239,7 @@ def release_of(
     return ReleaseRecord(
         manifest=manifest,
         manifest_json=text,
-        fingerprint=hashlib.sha256(text.encode() + str(folder).encode()).hexdigest(),
+        fingerprint=_fingerprint(text, folder),
         root=folder.as_uri() if folder else "",
         checkpoints=[(c, [_file(f, folder, "weights") for f in c.files]) for c in checkpoints_of(manifest)],
         chunks=[(c, [_file(f, folder, "data") for f in c.files]) for c in chunks],
@@ -264,6 +267,10 @@ def series_data(name: str, steps: Any, values: Any, **about: str) -> SeriesData:
         steps=np.asarray(list(steps), np.int64),
         values=np.asarray(values, np.float64),
     )
+
+
+def _fingerprint(text: str, folder: Path | None) -> str:
+    return hashlib.sha256(text.encode() + str(folder).encode()).hexdigest()
 
 
 def _file(entry: FileEntry, folder: Path | None, role: str) -> RecordedFile:

@@ -20,8 +20,10 @@ from tests.postgres import PostgresServer, start_postgres
 from tests.ray_head import RayHead, start_ray
 from tests.seaweed import ACCESS_KEY, SECRET_KEY, SeaweedServer, start_seaweed
 from tests.slurm import SlurmCluster, start_slurm
+from tests.statements import share_statements
 
 REPOSITORY = Path(__file__).parent.parent
+share_statements()
 
 
 def missing(name: str, how: str) -> None:
