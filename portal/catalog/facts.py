@@ -250,6 +250,11 @@ class ReleaseFacts:
     """What was worked out of these facts and is as immutable as they are, e.g. revisions of the repositories."""
 
     @property
+    def key(self) -> str:
+        """Tells this release from every other, also of another database."""
+        return f"{self.head.id} {self.head.version} {self.head.published_at.isoformat()}"
+
+    @property
     def last_step(self) -> int:
         """The last step there is: as published, or where nobody said, that of the last checkpoint."""
         return max(self.head.last_step, self.steps[-1] if self.steps else 0)

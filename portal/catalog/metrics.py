@@ -146,9 +146,7 @@ def written_metrics(facts: ReleaseFacts, settings: Settings, query: MetricQuery,
             found.append(WrittenSeries(view, buckets, _x_columns(facts, query.x, plain)))
         else:
             found.append(WrittenSeries(view, buckets, None))
-    head = facts.head
-    release = f"{head.id} {head.version} {head.published_at.isoformat()}"
-    return WrittenMetrics(facts.run, head.version, release, query, *_range(facts, query), found)
+    return WrittenMetrics(facts.run, facts.head.version, facts.key, query, *_range(facts, query), found)
 
 
 def _asked(facts: ReleaseFacts, settings: Settings, query: MetricQuery) -> list[tuple[SeriesView, Series]]:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from portal.catalog.answers import FileView, Page
 from portal.catalog.answers.files import FileBlocks
 from portal.catalog.digests import get_blocks, list_files
-from portal.web.deps import Config, Cursor, Db, Limit, RunName, json_answer, page_answer
+from portal.web.deps import Config, Cursor, Db, Limit, RunName, json_answer, live_page_answer
 
 router = APIRouter(prefix="/api/v1", tags=["files"])
 
@@ -18,7 +18,7 @@ def read_files(
     request: Request, db: Db, settings: Config, run: RunName, limit: Limit = 100, cursor: Cursor = None
 ) -> Response:
     """Checkpoints, data and everything else of the current version, with sizes, sha256 and addresses."""
-    return page_answer(request, list_files(db, settings, run, limit, cursor))
+    return live_page_answer(request, list_files(db, settings, run, limit, cursor))
 
 
 @router.get("/blocks/{sha256}", response_model=FileBlocks, summary="Digests of a file's blocks")

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Literal
 from urllib.parse import quote
 
-from blake3 import blake3
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import QueryParams
 from starlette.responses import Response, StreamingResponse
 
-from portal import __version__
 from portal.catalog.answers import MetricAnswer, Page, SeriesView
 from portal.catalog.metrics import (
     MAX_BUCKETS,
@@ -32,6 +30,7 @@ from portal.metrics.response import NamedBuckets, to_json
 from portal.web.deps import Config, Cursor, Db, Desk, Limit, RunName, get_desk, page_answer, parse_step
 from portal.web.kept import STAMP
 from portal.web.render import render
+from portal.web.tags import tag_of, unless_held
 
 api = APIRouter(prefix="/api/v1", tags=["metrics"])
 pages = APIRouter(include_in_schema=False)
@@ -89,22 +88,22 @@ async def read_metric_data(request: Request, org: str, name: str) -> Response:
     else:
         # Facts at hand and levels stored: shorter than the way to a thread and back.
         found = written_metrics(facts, desk.settings, query, packed)
-    # What was published does not change: hashing the question is shorter than hashing the answer.
-    basis = f"{__version__}\n{run}\n{found.release}\n{request.scope['query_string']!r}"
-    etag = f'"{blake3(basis.encode()).hexdigest(12)}"'
-    return Response(encode(found, packed), headers={"ETag": etag}, media_type="application/json")
+    etag = tag_of(run, found.release, repr(request.scope["query_string"]))
+    return unless_held(request, etag) or Response(
+        encode(found, packed), headers={"ETag": etag}, media_type="application/json"
+    )
 
 
 @api.get("/runs/{org}/{name}/metrics/{series:path}.parquet", summary="One series whole, as Parquet")
-def read_series_parquet(db: Db, settings: Config, run: RunName, series: str) -> Response:
+def read_series_parquet(request: Request, db: Db, settings: Config, run: RunName, series: str) -> Response:
     """Every point, unsampled: columns `step` and `value`."""
-    return _export(db, settings, run, series, "parquet")
+    return _export(request, db, settings, (run, series), "parquet")
 
 
 @api.get("/runs/{org}/{name}/metrics/{series:path}.csv", summary="One series whole, as CSV")
-def read_series_csv(db: Db, settings: Config, run: RunName, series: str) -> Response:
+def read_series_csv(request: Request, db: Db, settings: Config, run: RunName, series: str) -> Response:
     """Every point, unsampled: columns `step` and `value`, numbers as they round-trip."""
-    return _export(db, settings, run, series, "csv")
+    return _export(request, db, settings, (run, series), "csv")
 
 
 @pages.get("/runs/{org}/{name}/metrics")
@@ -155,10 +154,20 @@ def encode(found: WrittenMetrics, packed: bool) -> bytes:
     return to_json(series, head, packed)
 
 
-def _export(db: Db, settings: Config, run: RunName, series: str, kind: Literal["parquet", "csv"]) -> Response:
-    view, points = find_series(db, settings, run, series)
+def _export(
+    request: Request, db: Db, settings: Config, asked: tuple[str, str], kind: Literal["parquet", "csv"]
+) -> Response:
+    run = asked[0]
+    view, points = find_series(db, settings, *asked)
+    etag = tag_of(run, load_facts(db, run).key, f"{view.name}.{kind}")
     name = quote(f"{run}/{view.name}".replace("/", "_"), safe="")
-    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}.{kind}"}
+    headers = {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{name}.{kind}",
+        "ETag": etag,
+        "Cache-Control": "no-cache",
+    }
+    if held := unless_held(request, etag):
+        return held
     if kind == "csv":
         return StreamingResponse(to_csv(points), headers=headers, media_type="text/csv; charset=utf-8")
     return StreamingResponse(to_parquet(points), headers=headers, media_type="application/vnd.apache.parquet")

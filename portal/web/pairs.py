@@ -14,7 +14,7 @@ from portal.catalog.pairs import get_pair
 from portal.catalog.parts import PairLimits, choose_parts, pair_limits, parts_of
 from portal.catalog.runs import get_run
 from portal.web.commands import pair_commands
-from portal.web.deps import Config, Db, PortalAddress, RunName, Step, json_answer, parse_step
+from portal.web.deps import Config, Db, PortalAddress, RunName, Step, json_answer, parse_step, ready_answer
 from portal.web.downloads import plan_pair, write_sums
 from portal.web.drawings import draw_pair
 from portal.web.fetch_lists import LISTS
@@ -81,13 +81,14 @@ def read_pair(pair: ChosenPair) -> Response:
 
 
 @api.get("/runs/{org}/{name}/steps/{step}/pair/SHA256SUMS", summary="The pair's digests, for sha256sum")
-def read_sums(pair: ChosenPair) -> Response:
+def read_sums(request: Request, pair: ChosenPair) -> Response:
     """One line a file, with its place in the folder that `portal pair` makes; check with `sha256sum -c`.
 
     A file whose sha256 was never published is named in a comment.
     """
-    headers = {"Content-Disposition": 'attachment; filename="SHA256SUMS"', "Cache-Control": "no-cache"}
-    return Response(write_sums(plan_pair(pair)), headers=headers, media_type="text/plain; charset=utf-8")
+    answer = ready_answer(request, write_sums(plan_pair(pair)).encode(), "text/plain; charset=utf-8")
+    answer.headers["Content-Disposition"] = 'attachment; filename="SHA256SUMS"'
+    return answer
 
 
 @pages.get("/runs/{org}/{name}/steps/{step}/pair")

@@ -10,10 +10,12 @@ from starlette.responses import Response, StreamingResponse
 
 from portal.catalog.answers import TokenBatch
 from portal.catalog.batches import MAX_ROWS, read_batch, read_rows
+from portal.catalog.release import load_facts
 from portal.database import open_session
 from portal.errors import BadRequest
 from portal.web.batch_files import MEDIA_TYPES, write_batch
 from portal.web.deps import Desk, as_json, get_desk, parse_step, ready_answer
+from portal.web.tags import tag_of, unless_held
 
 api = APIRouter(prefix="/api/v1", tags=["data"])
 
@@ -50,9 +52,14 @@ async def read_tokens(request: Request, org: str, name: str, step: str) -> Respo
         return ready_answer(request, await run_in_threadpool(_read, desk, run, number, (first, count), text))
     if kind not in MEDIA_TYPES:
         raise BadRequest(f"format is {kind[:50]!r}.", f"Use one of {', '.join(MEDIA_TYPES)}.", parameter="format")
-    pieces = await run_in_threadpool(_read_whole, desk, run, number, kind)
-    headers = {"Content-Disposition": f'attachment; filename="{org}_{name}_step{number}.{kind}"'}
-    return StreamingResponse(pieces, headers=headers, media_type=MEDIA_TYPES[kind])
+    pieces, release = await run_in_threadpool(_read_whole, desk, run, number, kind)
+    etag = tag_of(run, release, f"{number}.{kind}")
+    headers = {
+        "Content-Disposition": f'attachment; filename="{org}_{name}_step{number}.{kind}"',
+        "ETag": etag,
+        "Cache-Control": "no-cache",
+    }
+    return unless_held(request, etag) or StreamingResponse(pieces, headers=headers, media_type=MEDIA_TYPES[kind])
 
 
 def parse_flag(text: str, parameter: str) -> bool:
@@ -68,6 +75,8 @@ def _read(desk: Desk, run: str, step: int, window: tuple[int, int], text: bool) 
         return as_json(read_batch(session, desk.settings, run, step, *window, text, written=True))
 
 
-def _read_whole(desk: Desk, run: str, step: int, kind: str) -> Iterator[bytes]:
+def _read_whole(desk: Desk, run: str, step: int, kind: str) -> tuple[Iterator[bytes], str]:
+    """The file in pieces, and which release it is of; rows are read first, as one that cannot be read is told as such."""
     with open_session(desk.engine) as session:
-        return write_batch(read_rows(session, desk.settings, run, step), kind)
+        release = load_facts(session, run).key
+        return write_batch(read_rows(session, desk.settings, run, step), kind), release

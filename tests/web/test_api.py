@@ -46,6 +46,28 @@ def test_runs_and_one_run(client: TestClient) -> None:
     assert get(client, RUN)["summary"]["run"] == "lab/small"
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/files",
+        "/metrics/train/loss.csv",
+        "/metrics/train/loss.parquet",
+        "/metrics/data?series=train/loss",
+        "/steps/5/pair/SHA256SUMS",
+        "/steps/5/tokens",
+        "/steps/5/tokens?format=npy",
+        "/steps/5/tokens?format=parquet",
+        "/steps/5/tokens?format=jsonl",
+    ],
+)
+def test_what_is_held_already_is_not_sent_again(client: TestClient, path: str) -> None:
+    first = client.get(RUN + path)
+    assert first.status_code == 200, first.text
+    again = client.get(RUN + path, headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert client.get(RUN + path, headers={"If-None-Match": '"another"'}).content == first.content
+
+
 def test_timeline(client: TestClient) -> None:
     timeline = get(client, f"{RUN}/timeline")
     assert {"stages", "checkpoints", "chunks", "events", "findings", "orders"} <= set(timeline)
