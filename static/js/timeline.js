@@ -10,6 +10,7 @@ import { showLargest } from "./spikes.js";
 import { address, figureQuery, fill, read } from "./state.js";
 import { Table } from "./table.js";
 
+const TWICE = 350;
 const root = document.getElementById("timeline");
 const { run, base, figure: firstFigure, lanesUrl, steps } = root.dataset;
 const begin = Number(root.dataset.first);
@@ -158,12 +159,12 @@ function around(middle, factor) {
   return [middle - (middle - from) * factor, middle + (to - middle) * factor];
 }
 
-function choose(at) {
+function choose(at, patience = 0) {
   const step = Math.min(Math.max(Math.round(at), 0), end());
   const same = step === state.step;
   if (!same) turn({ step });
   settle();
-  drawer.open(step, true);
+  drawer.open(step, true, patience);
 }
 
 function fold(name, alone) {
@@ -188,12 +189,17 @@ watchDrags(plot, {
   onClick(event) {
     const at = cross.pointer(event);
     if (at.x < scale().left) return;
-    if (at.inLanes || !chart?.margin) choose(at.lane?.step ?? scale().step(at.x));
-    else choose(chart.meant(at.x, at.y));
+    // A second click may follow: the page does not run away from under it.
+    if (at.inLanes || !chart?.margin) choose(at.lane?.step ?? scale().step(at.x), TWICE);
+    else choose(chart.meant(at.x, at.y), TWICE);
   },
 });
 const wholeRun = () => draw(zoom(begin, end()));
-plot.addEventListener("dblclick", (event) => !event.target.closest("button") && wholeRun());
+plot.addEventListener("dblclick", (event) => {
+  if (event.target.closest("button")) return;
+  drawer.stay();
+  wholeRun();
+});
 reset.addEventListener("click", wholeRun);
 plot.addEventListener(
   "wheel",

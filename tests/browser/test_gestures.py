@@ -100,3 +100,16 @@ def test_the_largest_spike_is_a_tap_away(look: Watched) -> None:
     page.get_by_role("link", name="train/loss 7.5 at step").tap()
     expect(page.locator("#drawer h2")).to_contain_text(f"{SPIKE:,}")
     assert asked(page)["step"] == [str(SPIKE)]
+
+
+def test_a_slow_double_click_shows_the_whole_run_and_leaves_the_page_where_it_is(look: Watched) -> None:
+    page = ready(look, "/runs/lab/long?first=20000&last=26000")
+    page.mouse.move(x_of(page, 23000), middle_of(page))
+    for count in (1, 2):
+        page.mouse.down(click_count=count)
+        page.mouse.up(click_count=count)
+        page.wait_for_timeout(200)
+    expect(page.get_by_role("heading", name="At step")).to_be_attached()
+    page.wait_for_url(lambda url: "first=" not in url)
+    page.wait_for_timeout(400)
+    assert page.evaluate("scrollY") == 0
