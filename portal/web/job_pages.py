@@ -20,7 +20,7 @@ from portal.web.deps import Config, Db, get_desk
 from portal.web.forms import Form
 from portal.web.job_desk import Jobs
 from portal.web.job_figures import list_losses
-from portal.web.job_words import COLOURS, STATE_WORDS, happens_now, share_of, way_of
+from portal.web.job_words import COLOURS, STATE_WORDS, happens_now, share_of, waits_until, way_of
 from portal.web.jobs import JobId, check_owner
 from portal.web.render import render, wanted_block
 from portal.web.visitors import Visitor, get_actor, may_end
@@ -140,6 +140,7 @@ def _about(request: Request, job: JobDetail, visitor: Visitor) -> dict[str, Any]
         "job": job,
         "way": way_of(job),
         "now": happens_now(job),
+        "waits_until": waits_until(job),
         "share": share_of(job),
         "words": STATE_WORDS,
         "colours": COLOURS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from portal.catalog.answers.jobs import JobDetail, JobRow
 from portal.catalog.jobs.rules import (
@@ -63,7 +64,9 @@ def happens_now(job: JobRow) -> str:
     if job.cancelling:
         return f"Asked to stop: {worker} saves its state first and hands it in."
     if job.state == QUEUED:
-        return "Waits for a worker that fits." if job.not_before is None else "Waits a moment before it is tried again."
+        return (
+            "Waits for a worker that fits." if waits_until(job) is None else "Waits a moment before it is tried again."
+        )
     words = {
         LEASED: f"{worker} has taken it and prepares its folder.",
         PREPARING: f"{worker} fetches the checkpoint and its rows, and compares every file with its sha256.",
@@ -75,6 +78,11 @@ def happens_now(job: JobRow) -> str:
         CANCELLED: "It was cancelled.",
     }
     return words[job.state]
+
+
+def waits_until(job: JobRow) -> datetime | None:
+    """The moment before which it is not handed out, while that lies ahead."""
+    return job.not_before if job.not_before is not None and job.not_before > datetime.now(UTC) else None
 
 
 def share_of(job: JobRow) -> float:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine, insert, update
 from starlette.testclient import TestClient
 
 from portal.catalog.accounts import create_token, revoke_token
@@ -271,6 +272,15 @@ def test_a_job_is_readable_without_script(http: TestClient, engine: Engine, rule
     assert (panel["curves"][1]["points"], panel["curves"][1]["nan"]) == (10, 1)
     missing = http.get("/jobs/99/figure")
     assert (missing.status_code, missing.json()["code"]) == (404, "job-not-found")
+
+
+def test_a_wait_is_told_while_it_lies_ahead(http: TestClient, engine: Engine, rules: JobRules) -> None:
+    job = put(engine, rules)
+    for ahead_ms, said in ((-60_000, False), (60_000, True)):
+        with engine.begin() as connection:
+            connection.execute(update(Job).values(not_before_ms=int(time.time() * 1000) + ahead_ms))
+        page = http.get(f"/jobs/{job}").text
+        assert ("Not before" in page, "Waits a moment" in page) == (said, said)
 
 
 def test_the_log_is_found_through_and_paged(http: TestClient, engine: Engine, rules: JobRules) -> None:
