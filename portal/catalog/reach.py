@@ -17,7 +17,7 @@ from portal.models import BlockDigests
 from portal.settings import Settings
 from portal.storage import LocalStore, Meter, Store, open_remote, refuse_store
 from portal.storage.hashing import BLOCK_ALGORITHM
-from portal.storage.published import look_twice, states_other
+from portal.storage.published import by_path, look_twice, states_other
 from portal.tokens.readers import ReadableFile, is_indexed
 
 KEPT_DIGESTS = 256
@@ -117,7 +117,10 @@ def look(file: ReadableFile, meter: Meter) -> tuple[str, int, int | str]:
             return file.uri, -1, 0
         _check_size(file, now.st_size)
         return file.uri, now.st_size, now.st_mtime_ns
-    seen = look_twice(file.store, file.uri, file.size, file.sha256, lambda: file.store.seen(file.uri, meter))
+    try:
+        seen = look_twice(file.store, file.uri, file.size, file.sha256, lambda: file.store.seen(file.uri, meter))
+    except PortalError as error:
+        raise by_path(error, file.uri, file.path) from None
     _check_size(file, seen.size)
     if states_other(seen, file.sha256):
         raise IntegrityError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from portal.errors import PortalError
 from portal.storage.store import Store, StoredFile
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -30,3 +31,11 @@ def look_twice(
         store.forget(uri)
         found = ask()
     return found
+
+
+def by_path(error: PortalError, uri: str, path: str) -> PortalError:
+    """The error of a file, by its path in the release where its store calls it by its sha256 alone."""
+    name = uri.rpartition("/")[2]
+    if not _SHA256.fullmatch(name) or name not in error.message:
+        return error
+    return type(error)(error.message.replace(name, path, 1), error.remedy, **error.extra)

@@ -12,6 +12,7 @@ from typing import Any
 
 from portal.errors import DataFault, PortalError
 from portal.storage import Store
+from portal.storage.published import by_path
 from portal.tokens.readers.rows import ReadableFile, Tally
 from portal.tokens.spans import Span, fetch
 
@@ -106,7 +107,7 @@ class FileBytes:
     def _told(self, error: PortalError) -> PortalError:
         """The error by the file's name in the manifest: answers keep the folders of this machine to themselves."""
         if not self._private:
-            return error
+            return by_path(error, self.uri, self.path)
         return type(error)(error.message.replace(self._private, self.path), error.remedy)
 
     def blocks(self, block: int = BLOCK) -> Iterator[bytes]:
