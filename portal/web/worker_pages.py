@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from functools import lru_cache
+from typing import Any
 
+import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from portal.catalog.jobs.listing import as_time
-from portal.catalog.jobs.workers import WorkerView, drain, list_workers
+from portal.catalog.jobs.workers import drain, list_workers
 from portal.web.deps import Cursor, Db, PortalAddress, get_desk
 from portal.web.filters import in_bytes
 from portal.web.forms import Form
@@ -23,8 +26,8 @@ from portal.web.workers import WorkerId
 pages = APIRouter(include_in_schema=False)
 
 ROWS = 250
-BEAT_MS = 15_000
-"""How much later a worker has to be heard of for the page to be sent again."""
+AGAIN_MS = 60_000
+"""When workers were last heard of is shown to the minute: for that alone the page is not sent more often."""
 GONE = ("silent", "revoked")
 STATES = {
     "ready": ("good", "It asks for jobs."),
@@ -51,16 +54,15 @@ def show_workers(  # noqa: PLR0913 - what a page needs
     workers = list_workers(db, jobs.rules, ROWS, cursor, bool(alive))
     # Places that do not change with every beat; those who are gone come last.
     workers.items.sort(key=lambda w: (w.state in GONE, w.name))
-    stamp = stamp_of(
-        [[w.id, w.state, w.jobs, w.free_gpus, w.registered_ms, w.labels, w.seen_ms // BEAT_MS] for w in workers.items]
-    )
+    shown = [[w.id, w.state, w.jobs, w.free_gpus, w.registered_ms, w.labels] for w in workers.items]
+    stamp = stamp_of([jobs.rules.clock() // AGAIN_MS, shown])
     if stamp == seen:
         return Response(status_code=204, headers={"Cache-Control": "no-store"})
     context = {
         "workers": workers,
         "states": STATES,
         "as_time": as_time,
-        "haves": {worker.id: haves_of(worker) for worker in workers.items},
+        "haves": {worker.id: haves_of(worker.machine) for worker in workers.items},
         "alive": bool(alive),
         "stamp": stamp,
         "every": LOOK_S,
@@ -82,15 +84,22 @@ def drain_worker(request: Request, worker: WorkerId, form: Form) -> Response:
     return RedirectResponse("/workers", 303)
 
 
-def haves_of(worker: WorkerView) -> list[str]:
+def haves_of(machine: dict[str, Any]) -> tuple[str, ...]:
     """What a worker's machine has, a line for each kind of GPU, then memory and disk, as it said when it came."""
+    return _haves_of(orjson.dumps(machine))
+
+
+@lru_cache(maxsize=1024)
+def _haves_of(written: bytes) -> tuple[str, ...]:
+    # A cluster's nodes are all alike, and a worker says the same until it comes anew.
+    machine = orjson.loads(written)
     devices = [
         " ".join(part for part in (d.get("name"), in_bytes(d["memory"]) if d.get("memory") else "") if part)
-        for d in worker.machine.get("devices") or []
+        for d in machine.get("devices") or []
     ]
     lines = [f"{count} × {name}" if count > 1 else name for name, count in Counter(filter(None, devices)).items()]
-    rest = (("memory", worker.machine.get("memory")), ("disk", worker.machine.get("disk")))
-    return lines + [f"{in_bytes(size)} {what}" for what, size in rest if size is not None]
+    rest = (("memory", machine.get("memory")), ("disk", machine.get("disk")))
+    return (*lines, *(f"{in_bytes(size)} {what}" for what, size in rest if size is not None))
 
 
 def attach_commands(address: str) -> list[tuple[str, str]]:

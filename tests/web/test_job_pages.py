@@ -18,17 +18,18 @@ from portal.catalog.jobs.attempts import AttemptKey, Completion, end
 from portal.catalog.jobs.finishing import Result, succeed
 from portal.catalog.jobs.rules import JobRules
 from portal.catalog.jobs.told import Point, append_log, keep_points
-from portal.catalog.jobs.workers import Attached, attach
+from portal.catalog.jobs.workers import Attached, attach, see
 from portal.catalog.sessions import begin_session
 from portal.jobs.hyperparameters import FIXED, KEYS
 from portal.models import Job
 from portal.settings import Settings
 from portal.web import kept
 from portal.web.app import create_app
+from portal.web.job_desk import JobDesk
 from portal.web.job_forms import CHOICES, GROUPS, NAMES
 from portal.web.job_lists import FILTERS
 from tests.catalog.queries import counted
-from tests.jobs.enqueued import made_spec, put, taken, worker
+from tests.jobs.enqueued import Clock, made_spec, put, taken, worker
 from tests.jobs.tiny_run import tiny_run
 
 FORM = "/runs/lab/tiny/steps/10/submit"
@@ -325,6 +326,30 @@ def test_lists_send_nothing_while_nothing_changes(http: TestClient, engine: Engi
     assert "No job fits" in http.get("/jobs?state=failed").text
     assert http.get("/jobs?state=nope").status_code == 400
     assert f'id="job-{job}"' in http.get("/jobs?state=live&run=demo/tiny").text
+
+
+def test_workers_that_only_go_on_asking_are_sent_once_a_minute(http: TestClient, app: FastAPI, engine: Engine) -> None:
+    clock = Clock()
+    rules = JobRules(clock=clock)
+    app.state.jobs = JobDesk(app.state.desk.engine, rules)
+    there = worker(engine, rules)
+
+    def ask(slots: int, stamp: str) -> str | None:
+        """What the page's own question is answered, after the worker asked for work; None for nothing new."""
+        see(engine, there.id, there.token_id, (0, slots), False, rules)
+        told = http.get(f"/workers?seen={stamp}", headers={"HX-Request": "true", "HX-Target": "workers"})
+        found = re.search(r"seen=([0-9a-f]+)", told.text)
+        assert (found is None) == (told.status_code == 204)
+        return found[1] if found else None
+
+    stamp = ask(1, "")
+    assert stamp
+    clock.pass_seconds(20)
+    assert ask(1, stamp) is None
+    busy = ask(0, stamp)
+    assert busy
+    clock.pass_seconds(45)
+    assert ask(0, busy)
 
 
 def test_mine_are_those_of_whoever_signed_in(ada: TestClient, engine: Engine, rules: JobRules) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+import orjson
+from sqlalchemy import Row, Text, cast, func, select, update
 from sqlmodel import Session, col
 
 from portal.catalog.answers import Page
@@ -22,6 +23,26 @@ from portal.errors import BadRequest, Conflict, Forbidden, NameTaken, WorkerNotF
 from portal.models import ApiToken, Job, Worker
 
 LIBRARIES = ("torch", "transformers")
+_AS_TEXT = ("trainer", "labels", "machine")
+_SHOWN: list[Any] = [
+    col(column)
+    for column in (
+        Worker.id,
+        Worker.name,
+        Worker.executor,
+        Worker.host,
+        Worker.version,
+        Worker.gpus,
+        Worker.free_gpus,
+        Worker.free_slots,
+        Worker.draining,
+        Worker.told_to_drain,
+        Worker.registered_ms,
+        Worker.seen_ms,
+    )
+]
+# The drivers' own reading of JSON takes longer than the rest of a list.
+_SHOWN += [cast(getattr(Worker, name), Text).label(name) for name in _AS_TEXT]
 
 
 @dataclass(frozen=True)
@@ -159,7 +180,9 @@ def list_workers(
 ) -> Page[WorkerView]:
     """Workers, those heard of last first; three queries however many there are."""
     start = _read_cursor(cursor)
-    chosen = select(Worker, col(ApiToken.revoked_at)).outerjoin(ApiToken, col(ApiToken.id) == col(Worker.token_id))
+    # Columns, not objects: these take half as long, and whoever watches the page asks every few seconds.
+    shown = select(*_SHOWN, col(ApiToken.revoked_at))
+    chosen = shown.outerjoin(ApiToken, col(ApiToken.id) == col(Worker.token_id))
     counted = select(func.count()).select_from(Worker)
     if alive:
         recent = col(Worker.seen_ms) >= rules.clock() - rules.lease_ms
@@ -168,47 +191,47 @@ def list_workers(
     check_limit(limit)
     ordered = chosen.order_by(col(Worker.seen_ms).desc(), col(Worker.id)).offset(start).limit(limit)
     rows = session.execute(ordered).all()
-    running: dict[int, list[int]] = {row[0].id: [] for row in rows}
+    running: dict[int, list[int]] = {row.id: [] for row in rows}
     at_work = select(col(Job.id), col(Job.worker_id)).where(
         col(Job.state).in_(LIVE), col(Job.worker_id).in_(list(running))
     )
     for job in session.execute(at_work.order_by(col(Job.id))):
         running[job.worker_id].append(job.id)
-    items = [_view(row, running[row[0].id], rules) for row in rows]
+    items = [_view(row, running[row.id], rules) for row in rows]
     return Page(items, total, str(start + limit) if start + limit < total else None)
 
 
 def _view(row: Row[Any], jobs: list[int], rules: JobRules) -> WorkerView:
-    worker: Worker = row[0]
+    trainer = orjson.loads(row.trainer)
     return WorkerView(
-        id=worker.id or 0,
-        name=worker.name,
-        executor=worker.executor,
-        host=worker.host,
-        version=worker.version,
-        trainer=worker.trainer,
-        labels=worker.labels,
-        machine=worker.machine,
-        gpus=worker.gpus,
-        free_gpus=worker.free_gpus,
-        free_slots=worker.free_slots,
-        state=_state(worker, row.revoked_at is not None, rules),
+        id=row.id,
+        name=row.name,
+        executor=row.executor,
+        host=row.host,
+        version=row.version,
+        trainer=trainer,
+        labels=orjson.loads(row.labels),
+        machine=orjson.loads(row.machine),
+        gpus=row.gpus,
+        free_gpus=row.free_gpus,
+        free_slots=row.free_slots,
+        state=_state(row, trainer, rules),
         jobs=jobs,
-        registered_ms=worker.registered_ms,
-        seen_ms=worker.seen_ms,
+        registered_ms=row.registered_ms,
+        seen_ms=row.seen_ms,
     )
 
 
-def _state(worker: Worker, revoked: bool, rules: JobRules) -> str:
-    if revoked:
+def _state(row: Row[Any], trainer: Mapping[str, Any], rules: JobRules) -> str:
+    if row.revoked_at is not None:
         return "revoked"
-    if worker.seen_ms < rules.clock() - rules.lease_ms:
+    if row.seen_ms < rules.clock() - rules.lease_ms:
         return "silent"
-    if worker.draining or worker.told_to_drain:
+    if row.draining or row.told_to_drain:
         return "draining"
-    if lacking_libraries(worker.trainer):
+    if lacking_libraries(trainer):
         return "unfit"
-    return "ready" if worker.free_slots else "busy"
+    return "ready" if row.free_slots else "busy"
 
 
 def lacking_libraries(trainer: Mapping[str, Any]) -> list[str]:
