@@ -55,6 +55,15 @@ def why_unreadable(facts: ReleaseFacts, settings: Settings | None, chunk: str) -
 def _out_of_reach(
     chunk: str, format: str | None, files: Sequence[FileRow], settings: Settings | None
 ) -> PortalError | None:
+    lost = next((file for file in files if place_in_reach(file) is None and file.places), None)
+    state = lost.places[0].state if lost else ""
+    if lost and state in ("changed", "missing"):
+        told = "is not what was published any more" if state == "changed" else "is not there any more"
+        return Unavailable(
+            f"{lost.path} {told}, so the rows of chunk {chunk} cannot be read.",
+            "Its publisher can restore it; the next look (`portal verify`) takes the finding back.",
+            chunk=chunk,
+        )
     if not files or any(place_in_reach(file) is None for file in files):
         return Unavailable(
             f"The bytes of chunk {chunk} are not on this machine; the portal knows where they are but holds no copy.",

@@ -112,14 +112,14 @@ def _send_through(request: Request, desk: Desk, row: FileRow, told: Told) -> Res
     status, wanted = (206, span) if span else (200, ByteRange(0, size - 1))
     if request.method == "HEAD" or not size:
         return Response(status_code=status, headers=headers)
-    pieces = _pieces(file, wanted)
+    pieces = read_through(file, wanted.first, wanted.last + 1)
     # The first piece before the head: a store that does not answer is told as such.
     first = next(pieces)
     return StreamingResponse(_again(first, pieces), status, headers)
 
 
-def _pieces(file: ReadableFile, span: ByteRange) -> Iterator[bytes]:
-    at, end = span.first, span.last + 1
+def read_through(file: ReadableFile, at: int, end: int) -> Iterator[bytes]:
+    """The bytes of a file elsewhere from ``at`` up to ``end``; errors of its store."""
     while at < end:
         # Up to the next border of a block, so that each block is fetched and compared once.
         until = min(end, (at // PIECE + 1) * PIECE)

@@ -26,12 +26,13 @@ _CHECKPOINT = "/runs/{org}/{name}/checkpoints/{step:path}"
 
 
 @router.get(f"{_PAIR}/pair.zip", tags=["steps"], summary="A small pair as one zip", response_class=Response)
-def read_zip(db: Db, wish: Wish, pair: ChosenPair) -> Response:
+def read_zip(db: Db, settings: Config, wish: Wish, pair: ChosenPair) -> Response:
     """Stored, not compressed, with `SHA256SUMS` inside and its exact length known before it starts.
 
-    Up to 2 GiB, and only where every file lies here; larger pairs are fetched file by file.
+    Up to 2 GiB, and only where every file lies here or (`PORTAL_REMOTE_FILES=proxy`) passes through the portal; other
+    pairs are fetched file by file.
     """
-    return zip_answer(db, plan_pair(pair), f"{pair.run.split('/')[-1]}-step-{pair.step}-{wish.data}")
+    return zip_answer(db, settings, plan_pair(pair), f"{pair.run.split('/')[-1]}-step-{pair.step}-{wish.data}")
 
 
 @router.get(f"{_PAIR}/pair.{{kind}}", tags=["steps"], summary="The pair for aria2 or curl", response_class=Response)

@@ -107,7 +107,7 @@ def show_pair(request: Request, db: Db, settings: Config, run: RunName, step: St
         "rates": RATES,
         "plan": plan,
         "lists": LISTS,
-        "zipped": fits_zip(pair, plan),
+        "zipped": fits_zip(pair, plan, settings.remote_files == "proxy"),
         "drawing": draw_pair(pair),
         "commands": pair_commands(pair, plan, wish.steps, address),
     }

@@ -13,23 +13,33 @@ from zipstream import ZipStream
 
 from portal.catalog.answers import Pair
 from portal.catalog.files import find_file
+from portal.catalog.reach import look, readable_file
+from portal.database import let_go
 from portal.errors import FileMissing, IntegrityError, TooLarge
+from portal.settings import Settings
+from portal.storage import Meter
 from portal.web.downloads import Download, DownloadPlan, write_sums
+from portal.web.elsewhere import read_through
 from portal.web.sending import open_catalogued
 
 MAX_ZIP = 2 << 30
 """Bytes of files; beyond, a download that cannot be resumed helps nobody."""
 PIECE = 1 << 20
+LOST = ("missing", "changed")
 
 
-def fits_zip(pair: Pair, plan: DownloadPlan) -> bool:
-    """Whether `zip_answer` would try: every file lies here, hashed, and all are small enough together."""
-    here = all(f.location == "local" and f.state != "missing" and f.sha256 for f in pair.files)
+def fits_zip(pair: Pair, plan: DownloadPlan, through: bool) -> bool:
+    """Whether `zip_answer` would try: every file lies here, hashed, and all are small enough together.
+
+    ``through``: whether bytes of files elsewhere pass through the portal.
+    """
+    here = all((through or f.location == "local") and f.state not in LOST and f.sha256 for f in pair.files)
     return here and bool(plan.files) and not plan.absent and pair.total_bytes <= MAX_ZIP
 
 
-def zip_answer(session: Session, plan: DownloadPlan, folder: str) -> Response:
-    """The plan's files below ``folder`` as a zip with its length.
+def zip_answer(session: Session, settings: Settings, plan: DownloadPlan, folder: str) -> Response:
+    """The plan's files below ``folder`` as a zip with its length. Files elsewhere are among them where the portal hands
+    their bytes through.
 
     Raises FileMissing where one does not lie here, TooLarge beyond 2 GiB, IntegrityError for one that has changed.
     """
@@ -43,10 +53,10 @@ def zip_answer(session: Session, plan: DownloadPlan, folder: str) -> Response:
             f"The pair holds {total:,} bytes; a zip is made of up to {MAX_ZIP:,}.",
             "Use `portal pair`, or pair.meta4 with aria2: both resume.",
         )
-    sources = [(file, _place(session, file)) for file in plan.files]
+    sources = [(file, _open(session, settings, file)) for file in plan.files]
     stream = ZipStream(sized=True)
-    for file, path in sources:
-        stream.add(_read(path, file), f"{folder}/{file.target}", size=file.size)
+    for file, pieces in sources:
+        stream.add(pieces, f"{folder}/{file.target}", size=file.size)
     stream.add(write_sums(plan).encode(), f"{folder}/SHA256SUMS")
     headers = {
         "Content-Length": str(len(stream)),
@@ -56,14 +66,23 @@ def zip_answer(session: Session, plan: DownloadPlan, folder: str) -> Response:
     return StreamingResponse(stream, headers=headers, media_type="application/zip")
 
 
-def _place(session: Session, file: Download) -> Path:
-    local = find_file(session, file.sha256, file.url.rsplit("/", 1)[-1]).local if file.sha256 else None
-    if local is None or file.size is None:
+def _open(session: Session, settings: Settings, file: Download) -> Iterator[bytes]:
+    row = find_file(session, file.sha256, file.url.rsplit("/", 1)[-1]) if file.sha256 else None
+    if (
+        row is None
+        or file.size is None
+        or (row.local is None and (settings.remote_files != "proxy" or not row.elsewhere))
+    ):
         raise FileMissing(f"{file.target} does not lie here.", "Use `portal pair`, or the lists for aria2 and curl.")
-    path = Path(unquote(urlsplit(local.uri).path))
     # Looked at before the head is sent: afterwards an answer can only break off.
+    if row.local is None:
+        held = readable_file(session, settings, row)
+        let_go(session)
+        look(held, Meter())
+        return read_through(held, 0, file.size)
+    path = Path(unquote(urlsplit(row.local.uri).path))
     os.close(open_catalogued(path, file.size, file.target))
-    return path
+    return _read(path, file)
 
 
 def _read(path: Path, file: Download) -> Iterator[bytes]:

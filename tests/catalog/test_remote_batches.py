@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from sqlalchemy import Engine
+from sqlmodel import col, select
 
 from portal.catalog.answers import TokenBatch
 from portal.catalog.batches import read_batch
 from portal.catalog.data import sample_chunk
 from portal.database import open_session
 from portal.errors import IntegrityError, Unavailable
-from portal.models import BlockDigests
+from portal.models import BlockDigests, FileLocation
 from portal.settings import Settings
 from portal.tokens.readers import OffsetBuilder, index_path, save_index
 from tests.builders import ROW_LENGTH, SMALL, record
@@ -169,3 +170,14 @@ def test_a_server_in_the_private_network_is_not_read(far: Far) -> None:
     with pytest.raises(Unavailable, match="PORTAL_PRIVATE_HOSTS"):
         far.read(1, private_hosts="")
     assert far.files.asked == []
+
+
+@pytest.mark.parametrize(("state", "told"), [("changed", "not what was published any more"), ("missing", "not there")])
+def test_what_the_last_look_found_is_why_rows_cannot_be_read(far: Far, state: str, told: str) -> None:
+    far.record({"path": f"{far.address}/rows.bin"})
+    with open_session(far.engine) as session:
+        for place in session.exec(select(FileLocation).where(col(FileLocation.uri).endswith("/rows.bin"))):
+            place.state = state
+        session.commit()
+    with pytest.raises(Unavailable, match=rf"rows\.bin is {told}.*rows of chunk far cannot be read"):
+        far.read(1)

@@ -8,14 +8,17 @@ import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 from xml.etree import ElementTree
 
 import pytest
 from fastapi import FastAPI
+from httpx import Response
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from portal.database import create_database_engine
+from portal.exchange.received import publish_received
 from portal.settings import Settings
 from portal.web.app import create_app
 from portal.web.downloads import Download, DownloadPlan
@@ -23,6 +26,9 @@ from portal.web.fetch_lists import write_aria2, write_curl, write_metalink
 from tests.builders import SmallRun, record, small_run
 from tests.client.servers import running
 from tests.conftest import missing
+from tests.exchange.releases import write_release
+from tests.exchange.test_received import sent
+from tests.seaweed import BUCKET, SeaweedServer
 
 PAIR = "/api/v1/runs/lab/small/steps/10/pair"
 CHECKPOINT = "/api/v1/runs/lab/small/checkpoints/10"
@@ -130,6 +136,35 @@ def test_a_small_pair_is_one_zip(client: TestClient, small: SmallRun, tmp_path: 
     some = client.get(f"{PAIR}/pair.zip?parts=weights&data=batch")
     assert "optimizer.bin" not in some.text
     assert client.head(f"{PAIR}/pair.zip").headers["content-length"] == answer.headers["content-length"]
+
+
+@pytest.mark.xdist_group("seaweed")
+def test_what_passes_through_the_portal_is_in_the_zip(
+    sqlite_settings: Settings, tmp_path: Path, s3_server: SeaweedServer
+) -> None:
+    own = {"storage_url": f"s3://{BUCKET}/{uuid4().hex}", "s3_endpoint": s3_server.endpoint}
+    settings = sqlite_settings.model_copy(update=own)
+    engine = create_database_engine(settings)
+    release = write_release(tmp_path / "release")
+    manifest, files = sent(release, settings)
+    publish_received(settings, engine, manifest, files, "ada")
+    engine.dispose()
+
+    def ask(remote_files: str) -> Response:
+        app = create_app(settings.model_copy(update={"remote_files": remote_files}))
+        client = TestClient(app, raise_server_exceptions=False)
+        shown = "pair.zip" in client.get("/runs/lab/small/steps/10/pair").text
+        answer = client.get(f"{PAIR}/pair.zip")
+        app.state.desk.close()
+        assert shown == (answer.status_code == 200)
+        return answer
+
+    assert ask("redirect").json()["code"] == "file-missing"
+    answer = ask("proxy")
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as held:
+        weights = held.read("small-step-10-next/checkpoint/model.safetensors")
+    assert weights == (release / "checkpoints" / "step-10" / "model.safetensors").read_bytes()
 
 
 def test_a_zip_is_refused_before_it_starts(
