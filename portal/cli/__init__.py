@@ -10,6 +10,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import typer
 
@@ -17,6 +18,7 @@ from portal import __version__
 from portal.cli.loading import fast_imports
 from portal.cli.refusals import explain
 from portal.cli.terminal import leave_quietly, tolerate_any_character
+from portal.errors import UsageError
 
 HELP = "Look inside fully open LLM training: every step, its checkpoint, its data, and whether all of it is what it claims to be."
 
@@ -93,11 +95,15 @@ COMMANDS = {
 }
 
 
+_ASK_FOR_A_STEP = ("at", "pair", "submit", "tokens")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 done, 1 refused, 2 called wrongly."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     tolerate_any_character()
     try:
+        _refuse_negative_step(given)
         _application(given)(given, prog_name="portal")
     except SystemExit as ended:
         return _flushed(ended.code if isinstance(ended.code, int) else 0)
@@ -114,6 +120,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run() -> None:
     """Entry of the installed ``portal`` script."""
     sys.exit(main())
+
+
+def _refuse_negative_step(given: Sequence[str]) -> None:
+    """``portal at RUN -1`` would be told that there is no option -1."""
+    if given[:1] and given[0] in _ASK_FOR_A_STEP:
+        for before, word in pairwise(given):
+            if word[:1] == "-" and word[1:].isdecimal() and not before.startswith("-"):
+                raise UsageError(f"{word!r} is not a step.", "Steps are counted from 0, the initial model.")
 
 
 def _flushed(code: int) -> int:

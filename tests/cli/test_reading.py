@@ -78,6 +78,13 @@ def test_steps_of_every_kind(portal: Portal, small: SmallRun, step: str, code: i
     assert len(said.err.splitlines()) == bool(code)
 
 
+@pytest.mark.parametrize("command", ["at", "tokens", "pair"])
+def test_a_negative_step_is_no_option(portal: Portal, small: SmallRun, command: str) -> None:
+    said = portal(command, "lab/small", "-1")
+    assert (said.code, said.out) == (2, "")
+    assert said.err == "'-1' is not a step. Steps are counted from 0, the initial model.\n"
+
+
 @pytest.mark.parametrize(
     ("run", "code", "word"),
     [("lab/smal", 1, "lab/small"), ("lab", 2, "is no run"), ("../..", 2, "names nothing"), ("a/b/c", 2, "is no run")],
