@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from portal.errors import Fault, ManifestRefused, TooLarge
+from portal.manifest.aside import check_aside
 from portal.manifest.check import contradictions
 from portal.manifest.faults import Contradiction, Place, shown
 from portal.manifest.parse import parse
@@ -81,6 +82,12 @@ def _contradictions(left: Salvaged) -> Iterator[Contradiction]:
     if left.manifest is not None:
         for found in contradictions(left.manifest, left.dropped_chunks):
             yield replace(found, place=left.place(found.place))
+        told = {fault.place for fault in left.faults}
+        last_step = left.manifest.training.last_step
+        for place, entries in left.dropped.items():
+            for number, entry in entries.items():
+                found_aside = check_aside(entry, (*place, number), last_step)
+                yield from (found for found in found_aside if found.place not in told)
 
 
 def _unstorable(document: Any) -> Iterator[Contradiction]:

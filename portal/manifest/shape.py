@@ -32,14 +32,14 @@ class Salvaged:
     faults: list[Contradiction]
     numbers: dict[Place, list[int]] = field(default_factory=dict)
     """For each shortened list, the number that each of its entries has in the document."""
-    dropped: dict[Place, list[Any]] = field(default_factory=dict)
-    """Entries with faults, by list."""
+    dropped: dict[Place, dict[int, Any]] = field(default_factory=dict)
+    """Entries with faults, by list and by their number in the document."""
 
     @property
     def dropped_chunks(self) -> frozenset[str]:
         """Names of chunks that have faults: they exist, so an order that lists them is not wrong for that."""
         names: set[str] = set()
-        for entry in self.dropped.get(("data", "chunks"), []):
+        for entry in self.dropped.get(("data", "chunks"), {}).values():
             if isinstance(entry, dict):
                 names |= _names_of(entry)
         return frozenset(names)
@@ -238,7 +238,7 @@ def _without(places: list[Place], document: dict[str, Any], left: Salvaged) -> d
     for place, numbers in lists.items():
         holder = _at(rest, place)
         if isinstance(holder, list):
-            left.dropped[place] = [entry for k, entry in enumerate(holder) if k in numbers]
+            left.dropped[place] = {k: entry for k, entry in enumerate(holder) if k in numbers}
             left.numbers[place] = [k for k in range(len(holder)) if k not in numbers]
             holder[:] = [holder[k] for k in left.numbers[place]]
     for key, value in _STAND_INS.items():

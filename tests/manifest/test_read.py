@@ -151,6 +151,33 @@ data:
     assert remedies["data.order[0].chunks[2]"] == "Did you mean good?"
 
 
+def test_an_entry_with_a_misspelt_key_is_looked_at_all_the_same() -> None:
+    text = GOOD + (
+        "checkpoints:\n"
+        "  - {step: 101, location: ../a, dtyp: x}\n"
+        "configs:\n"
+        "  - {file: a.yaml, code: {path: /not/of/the/release}, fist_step: 1, last_step: 999}\n"
+        "data:\n"
+        "  chunks:\n"
+        "    - {name: a, files: [{path: b}, {path: /etc/passwd}], format: csv}\n"
+        "  order:\n"
+        "    - {first_step: 9, last_step: 3, chunks: [a], kind: shuffled}\n"
+        "    - {first_step: 1, last_step: 300, chunks: [a], kind: [location]}\n"
+    )
+    assert [fault.where for fault in faults_of(text)] == [
+        "checkpoints[0].dtyp",
+        "checkpoints[0].location",
+        "checkpoints[0].step",
+        "configs[0].fist_step",
+        "data.chunks[0].files[1].path",
+        "data.chunks[0].format",
+        "data.order[0].first_step",
+        "data.order[0].kind",
+        "data.order[1].kind",
+        "data.order[1].last_step",
+    ]
+
+
 def test_fifty_faults_are_fifty_lines() -> None:
     checkpoints = [{"step": 101 + k, "location": f"step{k}"} for k in range(25)] + [{"stepp": k} for k in range(25)]
     document = {
