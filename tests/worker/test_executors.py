@@ -209,6 +209,20 @@ def test_slurm_loses_a_node(slurm_cluster: SlurmCluster, tmp_path: Path) -> None
     engine.clean_up()
 
 
+@pytest.mark.xdist_group("engine-slurm")
+def test_slurm_leaves_a_short_job_its_time(slurm_cluster: SlurmCluster, tmp_path: Path) -> None:
+    """Its own limit, and the warning before it, come after the job's seconds; a long job's limit is the job's."""
+    engine = _slurm_engine(slurm_cluster, tmp_path)
+    limits = []
+    for seconds in (60, 86_400):
+        placed = engine.submit(engine.task(f"for-{seconds}", "while [ ! -e go ]; do sleep 0.1; done", seconds=seconds))
+        limits.append(slurm_cluster.run("squeue", "-h", "-j", placed.id, "-O", "TimeLimit").strip())
+        (placed.spool / "go").touch()
+        assert engine.ended(placed).code == 0
+    assert limits == ["4:00", "1-00:00:00"]
+    engine.clean_up()
+
+
 def _slurm_engine(cluster: SlurmCluster, folder: Path) -> Engine:
     environment = {"SLURM_CONF": cluster.environment["SLURM_CONF"]}
     return Engine("slurm", 4, folder, lambda: SlurmExecutor({}, environment, miss_seconds=1), kill_leaders)

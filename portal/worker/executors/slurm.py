@@ -28,7 +28,9 @@ TIMEOUT = 30.0
 MISS_SECONDS = 30.0
 """A job that the controller does not list is looked for again after this time before it counts as gone."""
 WARNING = 120
-"""Seconds before its time limit at which a step is told to save."""
+"""Seconds before its time limit at which a step is told to save; Slurm does it up to a minute earlier."""
+SHORT = 600
+"""A job of so many seconds is allowed those of the warning on top: it would be most of its time."""
 
 _KINDS: dict[str, Kind] = {
     "PENDING": "pending",
@@ -200,8 +202,10 @@ class SlurmExecutor:
         if task.memory:
             asked["mem"] = f"{math.ceil(task.memory / 2**20)}M"
         if task.seconds:
-            asked["time"] = str(math.ceil(task.seconds / 60))
-            asked["signal"] = f"TERM@{min(WARNING, task.seconds // 4)}"
+            # The runner keeps the job's time; this limit is for runners that hang. Partitions have limits of hours.
+            more = WARNING + 60 if task.seconds <= SHORT else 0
+            asked["time"] = str(math.ceil((task.seconds + more) / 60))
+            asked["signal"] = f"TERM@{WARNING}"
         return ["--no-requeue", *(f"--{name}={value}" for name, value in asked.items())]
 
     def _state(self, placed: Placed, jobs: list[_Job]) -> EngineState:
