@@ -41,7 +41,10 @@ def test_special_tokens_and_document_starts_are_drawn(look: Watched) -> None:
 
 
 def test_attacks_are_shown_as_text(look: Watched) -> None:
-    assert look.open(RUN).evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing runs over the edge"
+    for width in (1280, 360):
+        look.page.set_viewport_size({"width": width, "height": 820})
+        assert look.open(RUN).evaluate("document.documentElement.scrollWidth") == width, "nothing runs over the edge"
+    look.page.set_viewport_size({"width": 1280, "height": 820})
     page = look.open(f"{TOKENS}?row=0")
     assert ATTACKS[0] in page.locator(".tokens").inner_text()
     page = look.open(f"{TOKENS}?row={len(ATTACKS) - 1}")
