@@ -226,6 +226,8 @@ class ReleaseFacts:
     """Files that belong to no checkpoint and no chunk, by path."""
     at_hand: frozenset[str]
     """Chunks whose files all lie on this machine."""
+    unknown_sizes: int = 0
+    """Files whose size nobody told, which the head's ``total_bytes`` leaves out."""
     private_to: str | None = None
     """The organisation whose tokens alone may read it; None: anybody."""
     private_parents: dict[str, str] = field(default_factory=dict)

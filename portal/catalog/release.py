@@ -109,6 +109,7 @@ def _read(session: Session, run: str, version: int | None, withdrawn: bool) -> R
             tokenizer=_tokenizer(list(files.values())),
             loose_files={f.path: f for f in files.values()},
             at_hand=at_hand,
+            unknown_sizes=_unknown_sizes(session, head.id),
             private_to=private_to,
             elsewhere=_elsewhere(session, head.id, {c.id: c.name for c in chunks if c.name not in at_hand}),
         ),
@@ -268,6 +269,11 @@ def _at_hand(session: Session, release_id: int, names: dict[int | None, str]) ->
         .group_by(col(File.chunk_id))
     )
     return frozenset(names[chunk] for chunk, files, local in session.execute(statement) if files == local)
+
+
+def _unknown_sizes(session: Session, release_id: int) -> int:
+    asked = select(func.count()).select_from(File).where(File.release_id == release_id, col(File.size).is_(None))
+    return session.exec(asked).one()
 
 
 def _elsewhere(session: Session, release_id: int, names: dict[int | None, str]) -> dict[str, tuple[FileRow, ...]]:

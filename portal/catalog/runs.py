@@ -88,6 +88,7 @@ def get_run(session: Session, run: str) -> RunDetail:
         signed_by=signer_ids(session, head.id),
         verdicts=list_verdicts(session, run),
         published_by=head.published_by,
+        unknown_sizes=facts.unknown_sizes,
     )
 
 

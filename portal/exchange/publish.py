@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -98,7 +98,8 @@ def _plan(job: Publication) -> PublishReport:
         f"Publish {job.manifest.run} as version {version}"
         + (f"; version {job.current.version} stays in the catalog." if job.current else "."),
         f"Hash {len(waiting):,} files ({total:,} bytes); {len(job.digested.sha256):,} are unchanged since they were hashed.",
-        f"Record {len(job.found.checkpoints):,} checkpoints, {len(job.found.chunks):,} chunks and {len(job.found.files):,} files.",
+        f"Record {_many(job.found.checkpoints, 'checkpoint')}, {_many(job.found.chunks, 'chunk')}"
+        f" and {_many(job.found.files, 'file')}.",
     ]
     if elsewhere.waiting:
         plan.append(f"Read {elsewhere.waiting:,} small files elsewhere: numbers, configs, the tokenizer.")
@@ -152,3 +153,7 @@ def _keep(job: Publication) -> PublishReport:
         record_verified(session, release_id, again)
 
     return job.unchanged(job.restore(), note if again else None)
+
+
+def _many(things: Sized, word: str) -> str:
+    return f"{len(things):,} {word}" if len(things) == 1 else f"{len(things):,} {word}s"

@@ -30,6 +30,15 @@ def test_a_run_says_what_it_holds(session: Session, small: SmallRun) -> None:
     assert run.tokenizer == "tokenizer.json"
 
 
+def test_sizes_that_nobody_told_are_counted(engine: Engine, settings: Settings) -> None:
+    remote = [{"path": f"hf://lab/model/{k}.safetensors", "role": "weights"} for k in range(3)]
+    remote[0]["size"] = 1000
+    record(engine, settings, {"run": "lab/far", "checkpoints": [{"step": 5, "files": remote}]})
+    with open_session(engine) as session:
+        run = get_run(session, "lab/far")
+    assert (run.summary.files, run.summary.total_bytes, run.unknown_sizes) == (3, 1000, 2)
+
+
 def test_openness_is_counted_and_not_claimed(engine: Engine, settings: Settings) -> None:
     record(engine, settings, {"run": "lab/closed", "links": {"paper": "https://example.org"}})
     with open_session(engine) as session:

@@ -77,6 +77,8 @@ class RunDetail:
     """Jobs that trained steps of it again, and how near they came; the strongest first."""
     published_by: str | None = None
     """The name of the token the current version came with; None: published on the portal's own machine."""
+    unknown_sizes: int = 0
+    """Files whose size is not known and is therefore not in the summary's ``total_bytes``."""
 
 
 @dataclass(frozen=True)
