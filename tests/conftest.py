@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import weakref
@@ -24,6 +25,20 @@ from tests.statements import share_statements
 
 REPOSITORY = Path(__file__).parent.parent
 share_statements()
+
+
+LONGEST = ("tests/browser/test_pages.py", "tests/flows/", "tests/web/test_links.py", "tests/browser/")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that no process is alone with it at the end."""
+    # What was imported lives to the end, and each full collection would visit all of it to free nothing.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    items.sort(
+        key=lambda item: next((k for k, start in enumerate(LONGEST) if item.nodeid.startswith(start)), len(LONGEST))
+    )
 
 
 def missing(name: str, how: str) -> None:
